@@ -1,0 +1,352 @@
+"""Claim and record: how a job comes to run once, and how its outcome comes to stay.
+
+    claim   open, look, lock, look again, rename to processing/, look that it is the locked file that lies there now
+    record  write the new file to tmp/, lock it, sync it, let it change places with the claimed one (which must be what
+            comes out: else hands were quicker, and it is changed back), rename to where the verdict says, sync that directory
+
+Whoever holds the lock on a file in processing/ may move it; a file there whose lock is free is an orphan. The process that
+runs the job inherits the lock, so it is held until the last of worker and job is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+
+from jobspool import durable
+from jobspool.errors import NotAJob
+from jobspool.job import check_id, iso, last_mark, parse, same_time, waits_until, written
+from jobspool.retry import INTERRUPTED
+from jobspool.spool import ODD_FILES, READ, distrust_type, read_open
+from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobspool.config import Settings
+    from jobspool.retry import Outcome, Verdict
+    from jobspool.spool import Spool
+
+# Why a file wasn't claimed: gone, held (its lock), early (before its time), twin (its name runs), unfit (no whole job),
+# unsafe (not to be run at all). `why` is for people.
+Refused = namedtuple("Refused", "kind why", defaults=("",))
+
+STATE_OF = {"done": DONE, "failed": FAILED, "dead": DEAD, INTERRUPTED: PENDING}
+
+
+class Claim:
+    """A job whose lock this process holds. `record` is what its file says, `mtime` what its mtime was when it was looked at.
+
+    `place` is where it lies, or is about to: processing/, unless another state is given.
+    """
+
+    def __init__(
+        self, spool: Spool, id: str, descriptor: int, record: dict, found: os.stat_result, state: str = PROCESSING
+    ) -> None:
+        self.spool = spool
+        self.id = id
+        self.descriptor = descriptor
+        self.record = record
+        self.inode = (found.st_dev, found.st_ino)
+        self.mtime = found.st_mtime_ns / 1e9
+        self.place = spool.path(state, id)
+
+    @property
+    def number(self) -> int:
+        """The number of the attempt that this claim is for; the first is 1."""
+        return len(self.record.get("attempts", ())) + 1
+
+    def holds(self) -> bool:
+        """Tell whether the job still lies where it was claimed: nobody has moved it away."""
+        try:
+            return _inode(os.lstat(self.place)) == self.inode
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        os.close(self.descriptor)
+
+    def write(self, attempt: dict, settings: Settings) -> Recorded:
+        """Write the job with `attempt` added to tmp/, locked, and return it. Nothing is synced or moved yet."""
+        record = {**self.record, "attempts": [*self.record.get("attempts", ()), attempt]}
+        return self.write_record(record, STATE_OF[attempt["verdict"]], last_mark(record), settings)
+
+    def write_record(self, record: dict, state: str, mtime: float, settings: Settings) -> Recorded:
+        """Write `record` to tmp/, locked, with that mtime, and return it."""
+        path = self.spool.spare()
+        descriptor = durable.write_new(path, written(record), self.spool.file_mode(settings))
+        durable.lock(descriptor)  # before anybody can see it: it is never an orphan while we live
+        durable.stamp(descriptor, mtime)
+        return Recorded(self, path, descriptor, state)
+
+
+class Recorded:
+    """A job's file with its newest attempt, still in tmp/."""
+
+    def __init__(self, claim: Claim, path: str, descriptor: int, state: str) -> None:
+        self.claim = claim
+        self.path = path
+        self.descriptor = descriptor
+        self.state = state
+
+    def sync(self) -> None:
+        """Return when the record is on the disk."""
+        durable.sync(self.descriptor)
+
+    def settle(self) -> bool:
+        """Put the record in the claimed file's place and move it to its state; False when hands had moved the job away.
+
+        Then nothing of theirs was changed. The state's directory is not synced. Ends the claim.
+        """
+        try:
+            stayed = self.change_places()
+            if stayed:
+                move(self.claim.spool, self.claim.id, PROCESSING, self.state)
+        except FileNotFoundError:
+            stayed = False  # moved away by hand, before or just behind the exchange
+        self.drop()
+        return stayed
+
+    def drop(self) -> None:
+        """Forget the record, and the claim."""
+        _discard(self.path, (self.claim.inode, _inode(os.fstat(self.descriptor))), self.claim.place)
+        os.close(self.descriptor)
+        self.claim.release()
+
+    def change_places(self) -> bool:
+        """Exchange the record and the claimed file; if another came out, exchange them back and return False."""
+        claim = self.claim
+        if self._in_place():
+            return True  # an earlier call did it, and what came behind failed
+        if not claim.holds():
+            return False
+        came_out = durable.exchange(self.path, claim.place)
+        if _inode(came_out) == claim.inode:
+            return _replaced_whole(claim, self.path)
+        durable.exchange(self.path, claim.place)  # RACE: hands put another file there in this instant: theirs stays
+        return False
+
+
+    def _in_place(self) -> bool:
+        found = os.fstat(self.descriptor)
+        return found.st_nlink > 0 and os.path.lexists(self.claim.place) and _inode(os.lstat(self.claim.place)) == _inode(found)
+
+
+def _replaced_whole(claim: Claim, spare: str) -> bool:
+    """Tell whether the claimed file has no name left but `spare`: else hands moved it while it was renamed over."""
+    if os.path.lexists(spare) or os.fstat(claim.descriptor).st_nlink == 0:
+        return True
+    durable.remove(claim.place)
+    return False
+
+
+def _discard(spare: str, ours: tuple, place: str) -> None:
+    """Remove `spare` if it is one of our files; a file of somebody else's that came there goes back to `place`."""
+    try:
+        if _inode(os.lstat(spare)) in ours:
+            durable.remove(spare)
+            return
+    except FileNotFoundError:
+        return
+    try:
+        durable.move(spare, place)  # RACE: hands took the record away while we were exchanging back
+    except FileExistsError:
+        durable.set_aside(place)
+        durable.move(spare, place)
+
+
+def take(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
+    """Claim the pending job and return it, or return why not: see Refused.
+
+    On return of a Claim the job lies in processing/, locked by us, and its mtime is the time of the claim.
+    """
+    return _open(spool, id, PENDING, _take_open, settings)
+
+
+def _take_open(spool: Spool, id: str, descriptor: int, settings: Settings, _: str) -> Claim | Refused:
+    if not durable.lock(descriptor):
+        return Refused("held")
+    found = os.fstat(descriptor)
+    if found.st_nlink == 0:
+        return Refused("gone")  # RACE: it was recorded, or removed, between our opening and locking it
+    if odd := spool.distrust(found, settings):
+        return Refused("unsafe", odd)
+    try:
+        check_id(id)
+        record = parse(read_open(descriptor, settings.max_job_bytes), settings.max_job_bytes)
+    except NotAJob as error:
+        return Refused("unfit", str(error))
+    if waits_until(record, found.st_mtime_ns / 1e9) > spool.now():
+        return Refused("early")
+    return _rename(Claim(spool, id, descriptor, record, found))
+
+
+def _rename(claim: Claim) -> Claim | Refused:
+    source = claim.spool.path(PENDING, claim.id)
+    mark = claim.spool.now()
+    if same_time(mark, last_mark(claim.record)):
+        mark += 0.000001  # a claim never carries the mark of a record: see last_mark
+    try:
+        durable.stamp(claim.descriptor, mark)
+        durable.move(source, claim.place)
+    except FileNotFoundError:
+        return Refused("gone")
+    except FileExistsError:
+        durable.stamp(claim.descriptor, claim.mtime)
+        return Refused("twin")
+    except PermissionError as error:
+        return Refused("unsafe", f"can't be claimed: {error.strerror}")
+    if not claim.holds():
+        _give_back(claim)
+        return Refused("gone")
+    return claim
+
+
+def _give_back(claim: Claim) -> None:
+    """Return to pending/ what hands had put under the name between our look and our rename: it isn't what we locked."""
+    try:
+        durable.move(claim.place, claim.spool.path(PENDING, claim.id))
+    except (FileNotFoundError, FileExistsError):
+        pass  # RACE: hands again; what lies in processing/ now is an orphan, and recovery sees to it
+
+
+def adopt(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
+    """Take over the orphan in processing/ and return its claim, or why not: held by somebody, gone, unsafe or unfit."""
+    return _open(spool, id, PROCESSING, _adopt_open, settings)
+
+
+def _open(spool: Spool, id: str, state: str, look: Callable[..., Claim | Refused], settings: Settings) -> Claim | Refused:
+    """Open the job's file without following or blocking, and return what `look` makes of it; refused files are closed."""
+    path = spool.path(state, id)
+    try:
+        if odd := distrust_type(os.lstat(path)):
+            return Refused("unsafe", odd)
+        descriptor = os.open(path, READ)
+    except FileNotFoundError:
+        return Refused("gone")  # RACE: another worker was quicker, or a person
+    except OSError as error:
+        return Refused("unsafe", ODD_FILES.get(error.errno, error.strerror))
+    claim = None
+    try:
+        claim = look(spool, id, descriptor, settings, state)
+    finally:
+        if not isinstance(claim, Claim):
+            os.close(descriptor)
+    return claim
+
+
+def _adopt_open(spool: Spool, id: str, descriptor: int, settings: Settings, state: str) -> Claim | Refused:
+    if not durable.lock(descriptor):
+        return Refused("held")
+    found = os.fstat(descriptor)
+    if odd := spool.distrust(found, settings):
+        return Refused("gone" if found.st_nlink == 0 else "unsafe", odd)
+    try:
+        record = parse(read_open(descriptor, settings.max_job_bytes), settings.max_job_bytes)
+    except NotAJob as error:
+        return Refused("unfit", str(error))
+    claim = Claim(spool, id, descriptor, record, found, state)
+    return claim if claim.holds() else Refused("gone")
+
+
+def finish(claim: Claim) -> str | None:
+    """Finish the move of an orphan whose outcome was recorded; return the state it is in now, None if none was recorded."""
+    if not same_time(last_mark(claim.record), claim.mtime):
+        return None
+    state = STATE_OF[claim.record["attempts"][-1]["verdict"]]
+    move(claim.spool, claim.id, PROCESSING, state)
+    durable.sync_directory(claim.spool.folder(state))
+    return state
+
+
+def bury(spool: Spool, id: str) -> bool:
+    """Move a file in pending/ that is no whole job to dead/, its content untouched; False if it has gone."""
+    try:
+        move(spool, id, PENDING, DEAD)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def due_again(spool: Spool, id: str, now: float) -> float | None:
+    """Move the failed job to pending/ if its time has come.
+
+    Returns when to look again (seconds since 1970), or None when it has moved or is gone. A same-named job in pending/ goes
+    first.
+    """
+    source = spool.path(FAILED, id)
+    try:
+        found = os.lstat(source)
+        if found.st_mtime_ns / 1e9 > now:
+            return found.st_mtime_ns / 1e9
+        durable.move(source, spool.path(PENDING, id))
+    except FileNotFoundError:
+        return None
+    except FileExistsError:
+        return now + 1
+    return None
+
+
+def note_dead(spool: Spool, id: str, settings: Settings) -> bool:
+    """Let a job that hands put into dead/ say so: its last attempt's verdict becomes dead, and it has its tries again.
+
+    False, and nothing changed, where that was so already, or the file is no job, or somebody is at it.
+    """
+    job = spool.read(DEAD, id)
+    if job is None or job.problem or not job.attempts or job.attempts[-1]["verdict"] not in ("failed", INTERRUPTED):
+        return False
+    claim = _open(spool, id, DEAD, _adopt_open, settings)
+    if isinstance(claim, Refused):
+        return False
+    last = {word: value for word, value in job.attempts[-1].items() if word != "due"}
+    record = {**claim.record, "attempts": [*job.attempts[:-1], {**last, "verdict": "dead"}]}
+    recorded = claim.write_record(record, DEAD, spool.now(), settings)
+    recorded.sync()
+    try:
+        return recorded.change_places()
+    except FileNotFoundError:
+        return False
+    finally:
+        recorded.drop()
+
+
+def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> dict:
+    """Return what the job's file says of this attempt. Times are UTC, durations and cpu seconds, memory bytes."""
+    entry = {
+        "number": claim.number,
+        "started": iso(outcome.started),
+        "ended": iso(outcome.ended),
+        "duration": round(max(0.0, outcome.ended - outcome.started), 6),
+        "worker": worker,
+        "exit": outcome.status,
+        "signal": outcome.signal,
+        "reason": outcome.reason,
+        "verdict": verdict.word,
+        "due": iso(claim.mtime if outcome.interrupted else verdict.due) if verdict.due or outcome.interrupted else None,
+        "cpu": outcome.cpu,
+        "memory": outcome.memory,
+    }
+    return {word: value for word, value in entry.items() if value is not None}
+
+
+def move(spool: Spool, id: str, source: str, target: str) -> None:
+    """Rename the job's file; what lies at the target is set aside, never replaced."""
+    place = spool.path(target, id)
+    while True:
+        try:
+            return durable.move(spool.path(source, id), place)
+        except FileExistsError:
+            _set_aside(place)
+
+
+def _set_aside(place: str) -> None:
+    try:
+        durable.set_aside(place)
+    except FileNotFoundError:
+        pass  # RACE: it has gone by itself
+
+
+def _inode(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino

@@ -1,0 +1,162 @@
+"""The settings of a spool: config.json, one table of what each means, and the rules for their values."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import namedtuple
+
+from jobspool import durable
+from jobspool.errors import BrokenConfig, WrongValue
+from jobspool.job import TEN_YEARS, did_you_mean, number
+
+FORMAT = 1
+FILE = "config.json"
+NONE_WORDS = ("none", "null", "")
+
+Setting = namedtuple("Setting", "name default unit low high meaning")
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting("max_retries", 3, "tries", 0, 1_000_000, "how often a failed job is tried again"),
+        Setting("backoff_base", 2, "", 0, 1_000_000, "retry n comes backoff_base ** n seconds after the failure"),
+        Setting("backoff_max", 3600, "seconds", 0.0, TEN_YEARS, "the longest wait before a retry"),
+        Setting("backoff_jitter", 0.1, "share", 0.0, 10.0, "a random share of the wait, up to this, is added to it"),
+        Setting("timeout", None, "seconds", 0.001, TEN_YEARS, "how long an attempt may take; none: as long as it likes"),
+        Setting("grace", 10, "seconds", 0.0, 86_400.0, "the time between TERM and KILL when an attempt is ended"),
+        Setting("workers", 1, "workers", 1, 1024, "how many workers start without --count"),
+        Setting("fsync", "group", "", ("always", "group", "never"), None, "when outcomes reach the disk: see queuectl.conf(5)"),
+        Setting("max_job_bytes", 1_048_576, "bytes", 64, 1_073_741_824, "the largest job file that is run"),
+        Setting("log_max_bytes", 104_857_600, "bytes", 4096, 2**62, "the longest log of one attempt; the middle is cut out"),
+    )
+}
+ABOUT_THE_SPOOL = ("format", "group")
+
+
+class Settings:
+    """The settings of a spool, each under its name as an attribute. `group` is the group a shared spool is for, or None."""
+
+    def __init__(self, given: dict[str, object] | None = None) -> None:
+        self.given = dict(given or {})
+        self.group = self.given.get("group")
+
+    def __getattr__(self, name: str) -> object:
+        try:
+            return self.given.get(name, SETTINGS[name].default)
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def for_job(self, record: dict) -> Settings:
+        """Return the settings with the job's own in the place of the spool's."""
+        own = {name: record[name] for name in SETTINGS if name in record}
+        return Settings({**self.given, **own}) if own else self
+
+
+def name_of(word: str) -> str:
+    """Return the setting's name that a person typed as `word`. Raises WrongValue with the nearest one."""
+    name = word.strip().lower().replace("-", "_")
+    if name not in SETTINGS:
+        raise WrongValue(f"there is no setting {word!r}{did_you_mean(name, SETTINGS)} `queuectl config` lists them all")
+    return name
+
+
+def value_of(name: str, text: str) -> object:
+    """Return the value that a person typed for the setting. Raises WrongValue with the rule."""
+    setting = SETTINGS[name]
+    if setting.default is None and text.strip().lower() in NONE_WORDS:
+        return None
+    if isinstance(setting.low, tuple):
+        return checked(name, text.strip().lower())
+    try:
+        return checked(name, number(text))
+    except ValueError:
+        raise WrongValue(f"{name} can't be {text!r}: it takes {rule(setting)}") from None
+
+
+def checked(name: str, value: object) -> object:
+    """Return `value` if the setting may have it. Raises WrongValue with the rule."""
+    setting = SETTINGS[name]
+    if value is None and setting.default is None:
+        return value
+    if isinstance(setting.low, tuple):
+        good = value in setting.low
+    else:
+        kind = int if _is_whole(setting) else (int, float)
+        good = isinstance(value, kind) and not isinstance(value, bool) and setting.low <= value <= setting.high
+    if not good:
+        raise WrongValue(f"{name} can't be {value!r}: it takes {rule(setting)}")
+    return value
+
+
+def rule(setting: Setting) -> str:
+    """Return the setting's rule in words: "a whole number from 0 to 1000000"."""
+    if isinstance(setting.low, tuple):
+        return f"one of {', '.join(setting.low)}"
+    kind = "a whole number" if _is_whole(setting) else "a number"
+    none = ", or none" if setting.default is None else ""
+    return f"{kind} from {setting.low:g} to {setting.high:.12g}{none}"
+
+
+def _is_whole(setting: Setting) -> bool:
+    return isinstance(setting.low, int) and setting.name != "backoff_base"
+
+
+def load(root: str) -> Settings:
+    """Return the settings of the spool at `root`; defaults where it has no config.json.
+
+    Raises BrokenConfig with the place and the cure.
+    """
+    path = f"{root}/{FILE}"
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        return Settings()
+    try:
+        given = json.loads(content)
+    except ValueError as error:
+        raise BrokenConfig(f"{path} is not JSON ({error}): mend it, or remove it for the defaults") from None
+    return Settings(_checked_file(path, given))
+
+
+def _checked_file(path: str, given: object) -> dict:
+    if not isinstance(given, dict):
+        raise BrokenConfig(f"{path} is not a JSON object: mend it, or remove it for the defaults")
+    version = given.get("format", FORMAT)
+    if not isinstance(version, int) or version > FORMAT:
+        raise BrokenConfig(f"{path} has format {version!r}, this queuectl knows {FORMAT}: use a newer queuectl")
+    for name, value in given.items():
+        if name in ABOUT_THE_SPOOL:
+            continue
+        if name not in SETTINGS:
+            raise BrokenConfig(f"{path}: there is no setting {name!r}{did_you_mean(name, SETTINGS)}")
+        try:
+            checked(name, value)
+        except WrongValue as error:
+            raise BrokenConfig(f"{path}: {error}") from None
+    return given
+
+
+def change(root: str, name: str, value: object, spare: str, mode: int) -> Settings:
+    """Set the setting, or unset it where `value` is Ellipsis, and return the settings when they are on the disk.
+
+    Two changes at once are both kept: the file is read and replaced under a lock on the spool's directory.
+    """
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        durable.lock_waiting(folder)
+        given = {"format": FORMAT, **load(root).given}
+        if value is ...:
+            given.pop(name, None)
+        else:
+            given[name] = value
+        durable.replace(f"{root}/{FILE}", spare, written(given), mode)
+    finally:
+        os.close(folder)
+    return Settings(given)
+
+
+def written(given: dict) -> bytes:
+    """Return settings as the content of config.json."""
+    return (json.dumps(given, indent=2) + "\n").encode()

@@ -1,0 +1,263 @@
+"""What is safe on disk: the only module that changes it.
+
+The rule: write, sync, then move; and no move replaces what lies at its target. Each function says what holds when it
+returns and what a crash may leave behind.
+
+NOREPLACE and EXCHANGE are flags of renameat2(2), which Python doesn't offer, so it is called through ctypes (loaded only when
+a move needs it: a plain enqueue does not). Where the kernel or the file system lacks the flags, a look before the rename
+has to do, which leaves a gap of microseconds that queuectl-spool(5) describes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+FALLOC_KEEP_SIZE = 1
+FALLOC_PUNCH_HOLE = 2
+NO_SUCH_FLAG = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
+
+AT_FDCWD = -100
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_libc: object = None
+
+
+def write_new(path: str, content: bytes, mode: int = 0o600) -> int:
+    """Create `path` with `content`, whole, and return its descriptor, open for writing. Nothing is synced yet.
+
+    A crash, or an error while writing, may leave a part of it at `path`, so that belongs in tmp/.
+    Raises FileExistsError where something lies there, and what write(2) raises (a full disk).
+    """
+    descriptor = os.open(path, NEW, mode)
+    try:
+        os.fchmod(descriptor, mode)  # the umask may have taken bits that a shared spool needs
+        write_all(descriptor, content)
+    except OSError:
+        os.close(descriptor)
+        os.unlink(path)
+        raise
+    return descriptor
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of `content`: a short write, as on a full disk or at a limit, is gone on with."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def write_over(descriptor: int, content: bytes) -> None:
+    """Put `content` in the place of what the open file held. Not atomic for readers, and nothing is synced."""
+    os.pwrite(descriptor, content, 0)
+    os.ftruncate(descriptor, len(content))
+
+
+def replace(path: str, spare: str, content: bytes, mode: int = 0o600) -> None:
+    """Let `path` hold `content`, on the disk: after a crash it holds either the old or the new, whole.
+
+    `spare` is a fresh name in the same file system; a crash may leave a file there.
+    """
+    descriptor = write_new(spare, content, mode)
+    try:
+        os.fsync(descriptor)
+        os.rename(spare, path)
+    finally:
+        os.close(descriptor)
+    sync_directory(os.path.dirname(path))
+
+
+def sync(descriptor: int) -> None:
+    """Return when the file's content and its size are on the disk."""
+    os.fsync(descriptor)
+
+
+def sync_directory(path: str) -> None:
+    """Return when the names in directory `path` are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_files(paths: list[str]) -> None:
+    """Return when the content of each file is on the disk: by one syncfs(2) where there are many of them."""
+    if len(paths) > 8:
+        folder = os.open(os.path.dirname(paths[0]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            code = _call("syncfs", folder)
+        finally:
+            os.close(folder)
+        if code not in (0, *NO_SUCH_FLAG):
+            raise OSError(code, os.strerror(code), os.path.dirname(paths[0]))
+        if code == 0:
+            return
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def lock(descriptor: int) -> bool:
+    """Take the file's flock(2) and return True, or return False at once when somebody holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def lock_waiting(descriptor: int) -> None:
+    """Take the file's flock(2), after whoever holds it."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def move(source: str, target: str) -> None:
+    """Rename `source` to `target`, which must not exist. Not synced: see sync_directory().
+
+    Raises FileExistsError and changes nothing when something lies at `target`; FileNotFoundError when `source` is gone.
+    """
+    code = _renameat2(source, target, RENAME_NOREPLACE)
+    if code in NO_SUCH_FLAG:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        os.rename(source, target)  # RACE: a name that came this microsecond is replaced (no flags on this file system)
+    elif code:
+        raise OSError(code, os.strerror(code), source, None, target)
+
+
+def move_own(source: str, target: str) -> None:
+    """Rename `source` to a name that nobody else can have made (it ends in something random)."""
+    os.rename(source, target)
+
+
+def exchange(newer: str, older: str) -> os.stat_result:
+    """Let the two files change places, at one instant, and return what `newer` now is: what lay at `older`.
+
+    Raises FileNotFoundError when either is gone, and then changes nothing.
+    Without the kernel's flag, `older` is replaced and its last look returned: `newer` is then no more.
+    """
+    code = _renameat2(newer, older, RENAME_EXCHANGE)
+    if code in NO_SUCH_FLAG:
+        found = os.lstat(older)
+        os.rename(newer, older)  # RACE: hands that move it now are met by the caller's look at the link count
+        return found
+    if code:
+        raise OSError(code, os.strerror(code), newer, None, older)
+    return os.lstat(newer)
+
+
+def set_aside(path: str) -> str:
+    """Give what lies at `path`, NAME.EXT, the first free name NAME~N.EXT beside it, and return that."""
+    stem, extension = os.path.splitext(path)
+    folder, name = os.path.split(stem)
+    name = os.fsdecode(os.fsencode(name)[:200])  # NAME_MAX is 255 bytes
+    number = 1
+    while True:
+        aside = f"{folder}/{name}~{number}{extension}"
+        try:
+            move(path, aside)
+            return aside
+        except FileExistsError:
+            number += 1
+
+
+def stamp(path: str | int, seconds: float) -> None:
+    """Set the file's modification time, to the microsecond."""
+    nanoseconds = round(seconds * 1_000_000) * 1000
+    os.utime(path, ns=(nanoseconds, nanoseconds))
+
+
+def remove(path: str) -> bool:
+    """Remove the file; return False if it was gone already."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def make_directory(path: str, mode: int = 0o700) -> bool:
+    """Make the directory with exactly `mode`; return False if it was there."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        return False
+    os.chmod(path, mode)
+    return True
+
+
+def give_to_group(path: str, gid: int, mode: int) -> None:
+    """Let the group have the directory, with exactly `mode` (chown takes the setgid bit away, so that comes last)."""
+    os.chown(path, -1, gid)
+    os.chmod(path, mode)
+
+
+def open_log(path: str, mode: int = 0o600) -> int:
+    """Create the log file `path` for appending and return its descriptor. Raises FileExistsError."""
+    return os.open(path, NEW | os.O_APPEND, mode)
+
+
+def cut_out(descriptor: int, start: int, length: int) -> bool:
+    """Give the disk back the file's bytes from `start`: they read as zeros, its size stays, and True is returned.
+
+    Where the file system can't, the file ends at `start` instead, with a line that says so, and False is returned.
+    """
+    import ctypes
+
+    code = _call("fallocate", descriptor, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, ctypes.c_int64(start), ctypes.c_int64(length))
+    if code in NO_SUCH_FLAG:
+        os.ftruncate(descriptor, start)
+        write_all(descriptor, f"\n[queuectl: {length} bytes were cut out here]\n".encode())
+        return False
+    if code:
+        raise OSError(code, os.strerror(code))
+    return True
+
+
+def shorten(path: str, spare: str, keep: int, mode: int) -> None:
+    """Let the file consist of its first and last `keep` bytes, with a line between that says how many were cut out.
+
+    Readers that have it open keep the old file. A crash leaves the old or the new.
+    """
+    with open(path, "rb") as whole:
+        size = os.fstat(whole.fileno()).st_size
+        target = write_new(spare, b"", mode)
+        try:
+            _copy(whole.fileno(), 0, keep, target)
+            write_all(target, f"\n[queuectl: {size - 2 * keep} bytes were cut out here]\n".encode())
+            _copy(whole.fileno(), size - keep, keep, target)
+        finally:
+            os.close(target)
+    os.rename(spare, path)
+
+
+def _copy(source: int, start: int, length: int, target: int) -> None:
+    """Append `length` bytes of `source` from `start` to `target`."""
+    end = start + length
+    while start < end and (piece := os.pread(source, min(1 << 20, end - start), start)):
+        write_all(target, piece)
+        start += len(piece)
+
+
+def _renameat2(source: str, target: str, flags: int) -> int:
+    """Call renameat2(2) and return 0 or its errno."""
+    return _call("renameat2", AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), flags)
+
+
+def _call(name: str, *arguments: object) -> int:
+    """Call the C library's function and return 0 or its errno; ENOSYS where it has no such function."""
+    global _libc
+    import ctypes
+
+    if _libc is None:
+        _libc = ctypes.CDLL(None, use_errno=True)
+    function = getattr(_libc, name, None)
+    if function is None:
+        return errno.ENOSYS
+    return ctypes.get_errno() if function(*arguments) else 0

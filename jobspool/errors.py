@@ -1,0 +1,51 @@
+"""The errors a person can mend. Each message is one line that names the thing and the cure.
+
+Somebody being quicker is no error (None or a Refused comes back), and a bug is none of these either: it crashes with its
+traceback. Only the command turns these into exit statuses.
+"""
+
+from __future__ import annotations
+
+
+class QueueError(Exception):
+    """What was asked for could not be done."""
+
+
+class WrongValue(QueueError, ValueError):
+    """A value that was given breaks its rule."""
+
+
+class NotAJob(QueueError, ValueError):
+    """A file, or the words given for a new job, are not a whole job."""
+
+
+class NoSuchJob(QueueError, LookupError):
+    """No job in the spool fits the handle."""
+
+
+class AmbiguousJob(QueueError, LookupError):
+    """Several jobs fit the handle. They are in `candidates`, as (state, id) pairs."""
+
+    def __init__(self, message: str, candidates: list[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.candidates = candidates
+
+
+class JobExists(QueueError):
+    """A job of that name lies in the spool already."""
+
+
+class NotASpool(QueueError):
+    """The directory is missing, incomplete, or not one that can be used."""
+
+
+class UnsafeSpool(NotASpool):
+    """Strangers could put jobs into the spool."""
+
+
+class BrokenConfig(QueueError):
+    """config.json can't be read, or was written by a newer queuectl."""
+
+
+class TryAgain(QueueError):
+    """Something that will pass stood in the way."""

@@ -1,0 +1,348 @@
+"""What a job is: one JSON object, whose words are the table WORDS.
+
+The file says what to do and what was tried; its name is the job's id, its directory the state, its mtime from when it may
+run. So none of these stands inside. What is no whole job is refused here with the reason, and is never changed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+
+from jobspool.errors import NotAJob
+
+ENDING = ".json"
+LONGEST_ID = 200  # bytes: the logs' names, and NAME~1.json, must fit the 255 of NAME_MAX
+IGNORED_ENDINGS = ("~", ".swp", ".part", ".tmp")
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: nothing that looks like something else
+TEN_YEARS = 315_360_000.0
+VERDICTS = ("done", "failed", "dead", "interrupted")
+
+
+class Job:
+    """A job as it lay in the spool at one moment.
+
+    `id`, `state`, `mtime` and `ctime` (seconds since 1970) say what and where it was; `record` is what its file said.
+    A file in the spool that is no whole job has an empty record and `problem`, the reason.
+    """
+
+    __slots__ = ("id", "state", "record", "mtime", "ctime", "problem")
+
+    def __init__(self, id: str, state: str, record: dict, mtime: float, ctime: float, problem: str | None = None) -> None:
+        self.id = id
+        self.state = state
+        self.record = record
+        self.mtime = mtime
+        self.ctime = ctime
+        self.problem = problem
+
+    @property
+    def attempts(self) -> list[dict]:
+        """The attempts on record, oldest first."""
+        return self.record.get("attempts", [])
+
+    @property
+    def command(self) -> str:
+        """The command as a person would type it."""
+        return command_line(self.record)
+
+    @property
+    def handle(self) -> str:
+        """The short way to name it: the random end of an id that the queue made, else the id."""
+        return self.id[23:] if made_by_queue(self.id) else self.id
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r}, {self.state!r})"
+
+
+def command_line(record: dict) -> str:
+    """Return the record's command as a person would type it, "" where it has none."""
+    if "argv" in record:
+        import shlex
+
+        return shlex.join(record["argv"])
+    return record.get("command", "")
+
+
+# ---- times: seconds since 1970 in the program, UTC in ISO 8601 for people and files
+
+
+def iso(seconds: float) -> str:
+    """Return the time as 2026-11-24T10:15:30.123456Z."""
+    micros = round(seconds * 1_000_000)
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(micros // 1_000_000))
+    return f"{whole}.{micros % 1_000_000:06d}Z"
+
+
+def seconds(text: str) -> float:
+    """Return the seconds since 1970 that an ISO 8601 time with its zone names. Raises ValueError."""
+    from datetime import datetime
+
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"no time zone in {text!r}")
+    return moment.timestamp()
+
+
+# ---- names
+
+
+def new_id(now: float, luck: int) -> str:
+    """Return an id that sorts by time and ends in 30 random bits of `luck`: 20261124T101530.123456-k7m3q9."""
+    micros = round(now * 1_000_000)
+    whole = time.strftime("%Y%m%dT%H%M%S", time.gmtime(micros // 1_000_000))
+    end = "".join(ALPHABET[luck >> shift & 31] for shift in range(0, 30, 5))
+    return f"{whole}.{micros % 1_000_000:06d}-{end}"
+
+
+def made_by_queue(id: str) -> bool:
+    """Tell whether new_id() makes ids of this shape."""
+    return len(id) == 29 and id[8] == "T" and id[15] == "." and id[22] == "-" and id[:8].isdigit()
+
+
+def check_id(id: str) -> str:
+    """Return `id` if a file may be called so. Raises NotAJob with the rule it breaks."""
+    if not id:
+        raise NotAJob("an id can't be empty")
+    if id.startswith("."):
+        raise NotAJob("an id can't begin with a dot: such files are ignored")
+    if "/" in id or "\0" in id:
+        raise NotAJob("an id can't contain a slash or a NUL")
+    if len(os.fsencode(id)) > LONGEST_ID:
+        raise NotAJob(f"an id can't be longer than {LONGEST_ID} bytes")
+    return id
+
+
+def id_of(name: str) -> str | None:
+    """Return the id of the job in a file of that name, or None for a name that is ignored."""
+    if name.startswith(".") or not name.endswith(ENDING):
+        return None
+    return name[: -len(ENDING)]
+
+
+# ---- words
+
+
+def _text(value: object) -> str | None:
+    if not isinstance(value, str):
+        return "must be a string"
+    if "\0" in value:
+        return "can't contain a NUL"
+    return None
+
+
+def _command(value: object) -> str | None:
+    return _text(value) or (None if value.strip() else "is empty")
+
+
+def _argv(value: object) -> str | None:
+    if not isinstance(value, list) or not value:
+        return "must be a list of strings, the program first"
+    problem = next((f"has an item that {wrong}" for wrong in map(_text, value) if wrong), None)
+    return problem or (None if value[0] else "has an empty program")
+
+
+def _cwd(value: object) -> str | None:
+    return _text(value) or (None if value.startswith("/") else "must be an absolute path")
+
+
+def _env(value: object) -> str | None:
+    if not isinstance(value, dict):
+        return "must be an object of strings"
+    for name, text in value.items():
+        if not name or "=" in name or "\0" in name:
+            return f"has a name that no variable can have: {name!r}"
+        if wrong := _text(text):
+            return f"{name} {wrong}"
+    return None
+
+
+def _number(value: object, low: float, high: float, rule: str) -> str | None:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+    return None if good else rule
+
+
+def _timeout(value: object) -> str | None:
+    rule = "must be a number of seconds above 0, at most ten years"
+    return _number(value, 0, TEN_YEARS, rule) or (rule if value == 0 else None)
+
+
+def _whole(value: object, low: int, high: int, rule: str) -> str | None:
+    good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    return None if good else rule
+
+
+def _max_retries(value: object) -> str | None:
+    return _whole(value, 0, 1_000_000, "must be a whole number from 0 to 1000000")
+
+
+def _backoff_base(value: object) -> str | None:
+    return _number(value, 0, 1_000_000, "must be a number from 0 to 1000000")
+
+
+def _priority(value: object) -> str | None:
+    return _whole(value, -(2**31), 2**31, "must be a whole number, at most 2147483648 either way")
+
+
+def _attempts(value: object) -> str | None:
+    if not isinstance(value, list):
+        return "must be a list"
+    for entry in value:
+        if not isinstance(entry, dict) or entry.get("verdict") not in VERDICTS or not _is_time(entry.get("ended")):
+            return f"must be as the queue wrote it: objects with ended and verdict ({', '.join(VERDICTS)})"
+        if "due" in entry and not _is_time(entry["due"]):
+            return "has a due that is no time"
+    return None
+
+
+def _is_time(value: object) -> bool:
+    try:
+        seconds(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+WORDS = {
+    "command": _command,
+    "argv": _argv,
+    "cwd": _cwd,
+    "env": _env,
+    "timeout": _timeout,
+    "max_retries": _max_retries,
+    "backoff_base": _backoff_base,
+    "priority": _priority,
+    "name": _text,
+    "meta": lambda value: None,
+    "attempts": _attempts,
+}
+
+
+def check(record: object) -> dict:
+    """Return `record` if it is a whole job. Raises NotAJob with the first rule that it breaks."""
+    if not isinstance(record, dict):
+        raise NotAJob("not a JSON object")
+    for word, value in record.items():
+        rule = WORDS.get(word)
+        if rule is None:
+            raise NotAJob(f"unknown key {word!r}{did_you_mean(word, WORDS)} (meta is the place for one's own)")
+        if problem := rule(value):
+            raise NotAJob(f"{word} {problem}")
+    if ("command" in record) == ("argv" in record):
+        both = "both command and argv" if "command" in record else "neither command nor argv"
+        raise NotAJob(f"{both}: one of them says what to run")
+    return record
+
+
+def did_you_mean(word: str, known: object) -> str:
+    """Return ", did you mean X?" for the nearest of the `known` words, or ""."""
+    import difflib
+
+    near = difflib.get_close_matches(word.replace("-", "_"), list(known), 1, 0.6)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+# ---- files
+
+
+def parse(content: bytes, limit: int) -> dict:
+    """Return the record in a job file's content, of at most `limit` bytes. Raises NotAJob with the reason."""
+    if len(content) > limit:
+        raise NotAJob(f"larger than max_job_bytes ({limit} bytes)")
+    if not content.strip():
+        raise NotAJob("empty")
+    if content.startswith(b"\xef\xbb\xbf"):
+        raise NotAJob("begins with a byte order mark: save it as UTF-8 without one")
+    try:
+        text = content.decode("utf-8")
+        record = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
+    except UnicodeDecodeError as error:
+        raise NotAJob(f"not UTF-8: byte {error.start + 1}") from None
+    except json.JSONDecodeError as error:
+        raise NotAJob(f"not JSON: {error.msg}: line {error.lineno} column {error.colno}") from None
+    except RecursionError:
+        raise NotAJob("not JSON that anybody meant: nested too deep") from None
+    except ValueError as error:
+        if isinstance(error, NotAJob):
+            raise
+        raise NotAJob(f"a number that is too long: {error}") from None
+    _no_surrogates(text, record)
+    return check(record)
+
+
+def written(record: dict) -> bytes:
+    """Return the record as the content of a job file: JSON in UTF-8, indented for people."""
+    return (json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise NotAJob(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return record
+
+
+def _no_constant(word: str) -> float:
+    raise NotAJob(f"{word} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise NotAJob(f"the number {text[:20]} is too large")
+    return value
+
+
+def _no_surrogates(text: str, record: object) -> None:
+    if "\\u" not in text:
+        return
+    try:
+        json.dumps(record, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise NotAJob("half a surrogate pair (\\ud800 to \\udfff) is no character") from None
+
+
+# ---- what the last record left
+
+
+def last_mark(record: dict) -> float | None:
+    """Return the mtime that the queue gave the file with the last attempt's record, None before any.
+
+    It tells a job whose outcome was just recorded from one that was claimed again: a claim sets another mtime.
+    """
+    attempts = record.get("attempts")
+    if not attempts:
+        return None
+    last = attempts[-1]
+    return seconds(last.get("due", last["ended"]))
+
+
+def same_time(one: float | None, other: float | None) -> bool:
+    """Tell whether two times are the same microsecond."""
+    return one is not None and other is not None and round(one * 1_000_000) == round(other * 1_000_000)
+
+
+def waits_until(record: dict, mtime: float) -> float:
+    """Return from when a pending file of that mtime may run.
+
+    That is its mtime; but a file that still carries the due time of its last try was taken out of failed/ by hand,
+    before its time, and may run now.
+    """
+    return 0.0 if same_time(last_mark(record), mtime) else mtime
+
+
+# ---- words that people type for a new job
+
+
+def number(text: str) -> int | float:
+    """Return the number that a person typed, whole where it is whole. Raises ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+        if not math.isfinite(value):
+            raise ValueError(text) from None
+        return value

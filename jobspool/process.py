@@ -1,0 +1,96 @@
+"""What is known of processes, from /proc: who they are, whether they live, who is in a group.
+
+A process id alone names nobody for long. With its start time, and the boot that this counts from, it does.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+GROUP, SESSION, STARTED = 2, 3, 19  # fields of /proc/PID/stat behind the command's name: proc(5)
+
+
+def boot() -> str:
+    """Return the kernel's name for the time since the machine was started."""
+    with open(BOOT_ID) as file:
+        return file.read().strip()
+
+
+def started(pid: int) -> int | None:
+    """Return when the process started, in clock ticks since boot, or None when it is gone (or a zombie)."""
+    fields = _stat(pid)
+    if fields is None or fields[0] in "ZX":
+        return None
+    return int(fields[STARTED])
+
+
+def lives(pid: int, start: int, booted: str) -> bool:
+    """Tell whether the very process that had `pid` since `start`, in that boot, still runs."""
+    return booted == boot() and started(pid) == start
+
+
+def members(group: int) -> list[int]:
+    """Return the ids of the processes in the group that are not zombies."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        fields = _stat(int(name))
+        if fields and fields[0] not in "ZX" and int(fields[GROUP]) == group:
+            found.append(int(name))
+    return found
+
+
+def end_group(group: int, number: int) -> None:
+    """Send the signal to each process of the group; it may be gone."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        pass  # RACE: the last of them ended by itself
+
+
+def wait_for_group(group: int, seconds: float) -> bool:
+    """Wait until the group has no living process; False when `seconds` went by first."""
+    deadline = time.monotonic() + seconds
+    while alive := members(group):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        wait_for(alive[0], left)
+    return True
+
+
+def wait_for(pid: int, seconds: float | None) -> bool:
+    """Wait until process `pid` has ended, by event; False when `seconds` went by first."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else max(0.0, seconds) * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def close_group(group: int, grace: float) -> None:
+    """End every process of the group: TERM, up to `grace` seconds, then KILL. On return none is left."""
+    end_group(group, signal.SIGTERM)
+    if not wait_for_group(group, grace):
+        end_group(group, signal.SIGKILL)
+        wait_for_group(group, 5.0)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat from the state on, or None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text[text.rindex(b")") + 2 :].decode("ascii").split()

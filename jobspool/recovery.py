@@ -1,0 +1,123 @@
+"""Put right what a crash left: plan() looks and says what is to be done, mend() does it.
+
+Nothing here needs a person, a clock or a lease: a file in processing/ whose lock is free is an orphan. One whose outcome was
+recorded is moved to where its verdict says; any other is a lost attempt, and is judged as one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+
+from jobspool import claim as claims
+from jobspool import durable, process, roster
+from jobspool.retry import Outcome, judge
+from jobspool.states import PROCESSING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jobspool.config import Settings
+    from jobspool.spool import Spool
+
+A_DAY = 86_400.0
+LOST = "worker lost"
+
+# kind and what: "orphan" (its id, and the worker that died with it), "forget" (roster entry), "leftover" (path in tmp/)
+Step = namedtuple("Step", "kind what")
+
+# What mend() did with an orphan: its id, the state it is in now, and the words for it.
+Mended = namedtuple("Mended", "id state why")
+
+
+def plan(spool: Spool, running: frozenset[str] = frozenset()) -> list[Step]:
+    """Return what might need mending, without taking a lock. `running` are the ids that the caller's own workers run."""
+    dead = [entry for entry in roster.entries(spool) if not roster.is_alive(entry)]
+    held = {entry.job for entry in dead if roster.group_lives(entry)}
+    last = {entry.job: entry.name for entry in dead}
+    orphans = [
+        Step("orphan", (id, last.get(id, "?"))) for id in spool.names(PROCESSING) if id not in running and id not in held
+    ]
+    forget = [Step("forget", entry) for entry in dead if entry.job is None or entry.job not in held]
+    return [*orphans, *forget, *(Step("leftover", path) for path in _leftovers(spool))]
+
+
+def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> list[Mended]:
+    """Do the steps and return what became of the orphans. What turns out to be held or gone is left alone."""
+    mended = []
+    for kind, what in steps:
+        if kind == "orphan":
+            mended += [done] if (done := _mend_orphan(spool, *what, settings, luck)) else []
+        elif kind == "forget":
+            roster.forget(what)
+        else:
+            durable.remove(what)
+    return mended
+
+
+def overdue(spool: Spool, settings: Settings) -> list[roster.Entry]:
+    """Return the dead workers' entries whose job still runs, beyond its timeout and grace, with nobody to end it."""
+    found = []
+    for entry in roster.entries(spool):
+        if entry.job is None or roster.is_alive(entry) or not roster.group_lives(entry):
+            continue
+        job = spool.read(PROCESSING, entry.job)
+        rules = settings.for_job(job.record) if job else settings
+        if job and rules.timeout is not None and spool.now() > job.mtime + rules.timeout + rules.grace:
+            found.append(entry)
+    return found
+
+
+def end_overdue(spool: Spool, settings: Settings) -> None:
+    """Kill the jobs that overdue() names: their worker, which would have ended them, is dead."""
+    for entry in overdue(spool, settings):
+        process.end_group(entry.group, 9)
+
+
+def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: float) -> Mended | None:
+    claim = claims.adopt(spool, id, settings)
+    if isinstance(claim, claims.Refused):
+        return _refuse(spool, id, claim)
+    try:
+        state = claims.finish(claim)
+    except FileNotFoundError:
+        claim.release()
+        return None  # RACE: hands moved it
+    if state is not None:
+        claim.release()
+        return Mended(id, state, "its recorded outcome was moved to its place")
+    return _record_lost(spool, claim, worker, settings, luck)
+
+
+def _refuse(spool: Spool, id: str, refused: claims.Refused) -> Mended | None:
+    if refused.kind != "unfit":
+        return None
+    try:
+        claims.move(spool, id, PROCESSING, "dead")
+    except FileNotFoundError:
+        return None
+    return Mended(id, "dead", refused.why)
+
+
+def _record_lost(spool: Spool, claim: claims.Claim, worker: str, settings: Settings, luck: float) -> Mended | None:
+    now = spool.now()
+    outcome = Outcome(min(claim.mtime, now), now, reason=LOST)
+    rules = settings.for_job(claim.record)
+    verdict = judge(claim.record.get("attempts", []), outcome, rules, luck)
+    recorded = claim.write(claims.entry_for(claim, outcome, verdict, worker), settings)
+    recorded.sync()
+    if not recorded.settle():
+        return None
+    durable.sync_directory(spool.folder(verdict.state))
+    return Mended(claim.id, verdict.state, LOST)
+
+
+def _leftovers(spool: Spool) -> list[str]:
+    """Return the files in tmp/ that nobody has touched for a day: somebody died while writing them."""
+    old = []
+    try:
+        for entry in os.scandir(f"{spool.root}/tmp"):
+            if entry.is_file(follow_symlinks=False) and spool.now() - entry.stat(follow_symlinks=False).st_ctime > A_DAY:
+                old.append(entry.path)
+    except FileNotFoundError:
+        pass
+    return old

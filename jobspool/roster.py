@@ -1,0 +1,109 @@
+"""Who runs: one small file in workers/ for each running supervisor and worker, which also names the job it runs.
+
+It is for people, for `stop`, and for recovery: a job that closed its descriptors, as sudo does, has dropped its lock, but the
+file still names its process group. A file outlives its process only after kill -9.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections import namedtuple
+
+from jobspool import durable, process
+from jobspool.job import iso
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jobspool.spool import Spool
+
+SUPERVISOR = "supervisor"
+WORKER = "worker"
+ROOM = 1024  # bytes: each file is written over in place, at one go, and never shrinks
+
+# name, pid, start, boot: the process (its start in clock ticks since that boot). supervisor: the pid of a worker's parent.
+# job, group, group_start, since: what it runs, as which process group, since when; None when it runs nothing.
+Entry = namedtuple("Entry", "path role name pid start boot supervisor job group group_start since")
+
+
+class Place:
+    """This process's file in workers/."""
+
+    def __init__(self, spool: Spool, role: str, mode: int, supervisor: int | None = None) -> None:
+        self.pid = os.getpid()
+        self.name = f"{socket.gethostname()}:{self.pid}"
+        self.path = f"{spool.root}/workers/{role}-{self.pid}.json"
+        self.known = {
+            "role": role,
+            "name": self.name,
+            "pid": self.pid,
+            "start": process.started(self.pid),
+            "boot": process.boot(),
+            "supervisor": supervisor,
+        }
+        durable.remove(self.path)  # of a dead process that had our id
+        self._descriptor = durable.write_new(self.path, self._content({}), mode)
+
+    def says(self, **now: object) -> None:
+        """Let the file say what is run now: job, group, group_start, since; nothing of these when idle."""
+        durable.write_over(self._descriptor, self._content(now))
+
+    def leave(self) -> None:
+        """Remove the file: this process ends in order."""
+        os.close(self._descriptor)
+        durable.remove(self.path)
+
+    def _content(self, now: dict) -> bytes:
+        return json.dumps({**self.known, **now}).encode().ljust(ROOM - 1) + b"\n"
+
+
+def running(job: str, group: int) -> dict:
+    """Return what a worker's file says while it runs `job` as process group `group`."""
+    return {"job": job, "group": group, "group_start": process.started(group), "since": iso(time.time())}
+
+
+def entries(spool: Spool) -> list[Entry]:
+    """Return who has a file in workers/, living or not. Files that can't be read are left out."""
+    found = []
+    try:
+        names = os.listdir(f"{spool.root}/workers")
+    except FileNotFoundError:
+        return found
+    for name in sorted(names):
+        if name.endswith(".json") and (entry := _read(f"{spool.root}/workers/{name}")):
+            found.append(entry)
+    return found
+
+
+def living(spool: Spool) -> list[Entry]:
+    """Return the running supervisors and workers."""
+    return [entry for entry in entries(spool) if is_alive(entry)]
+
+
+def is_alive(entry: Entry) -> bool:
+    """Tell whether the process that wrote the entry still runs."""
+    return process.lives(entry.pid, entry.start, entry.boot)
+
+
+def group_lives(entry: Entry) -> bool:
+    """Tell whether a process of the job that the entry names still runs."""
+    if entry.group is None or entry.boot != process.boot():
+        return False
+    leader = process.started(entry.group)
+    return leader == entry.group_start if leader is not None else bool(process.members(entry.group))
+
+
+def forget(entry: Entry) -> None:
+    """Remove the file of a process that is dead."""
+    durable.remove(entry.path)
+
+
+def _read(path: str) -> Entry | None:
+    try:
+        with open(path, "rb") as file:
+            said = json.loads(file.read())
+        return Entry(path, *(said.get(word) for word in Entry._fields[1:]))
+    except (OSError, ValueError, AttributeError):
+        return None  # RACE: it has just gone, or is being written

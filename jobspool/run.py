@@ -1,0 +1,179 @@
+"""Run one attempt: start its processes, keep its logs, end it when told, and say how it ended.
+
+An attempt is a process group of its own, with stdin from /dev/null, output straight into its log files, default signals, and
+nothing of the worker's left open but the lock of its job, which is held until the last of its processes has ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import select
+import signal
+import time
+
+from jobspool import command, durable, process
+from jobspool.command import CannotStart
+from jobspool.retry import Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jobspool.claim import Claim
+    from jobspool.config import Settings
+
+LOCK = 100  # the lock's descriptor in the job: beyond those that shell scripts use
+LOOK_EVERY = 1.0  # seconds between looks at a running job: is it still in its place, how long are its logs
+LOOK_SOON = 0.05  # the same, while its logs are being cut
+DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+REASONS = {errno.ENOENT: 127, errno.ENOTDIR: 127}
+
+
+class Attempt:
+    """The processes of one attempt, from start() to outcome()."""
+
+    def __init__(self, claim: Claim, settings: Settings) -> None:
+        self.claim = claim
+        self.settings = settings
+        self.logs = Logs(claim, settings)
+        self.started = time.time()
+        self.reason: str | None = None
+        self.interrupted = False
+        self.pid = 0
+        self._pidfd = -1
+        self._deadline: float | None = None
+
+    def start(self, environment: dict[str, str]) -> None:
+        """Start the processes. Raises CannotStart; then outcome_unstarted() says how it ended."""
+        record = self.claim.record
+        own = {**environment, **record.get("env", {}), **self._names()}
+        command.enter(record.get("cwd") or os.path.dirname(self.claim.spool.root))
+        self.pid = self._spawn(command.words(record), own)
+        self._pidfd = os.pidfd_open(self.pid)
+        timeout = self.settings.timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def ended(self, others: list[int]) -> bool:
+        """Wait until the main process has ended, something else wants attention, or it is time to look; tell the first.
+
+        `others` are descriptors that also end the waiting when they become readable.
+        """
+        poll = select.poll()
+        for descriptor in (self._pidfd, *others):
+            poll.register(descriptor, select.POLLIN)
+        wait = LOOK_SOON if self.logs.cutting else LOOK_EVERY
+        if self._deadline is not None:
+            wait = min(wait, max(0.0, self._deadline - time.monotonic()))
+        return any(descriptor == self._pidfd for descriptor, _ in poll.poll(wait * 1000 + 1))
+
+    def overdue(self) -> bool:
+        """Tell whether the attempt has taken longer than its timeout."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def end(self, reason: str, interrupted: bool = False) -> None:
+        """End every process of the attempt: TERM, the grace, KILL. `reason` is recorded."""
+        self.reason, self.interrupted = reason, interrupted
+        process.close_group(self.pid, self.settings.grace)
+
+    def outcome(self) -> Outcome:
+        """Return how the attempt ended, once its main process has. Its logs are closed."""
+        _, status, used = os.wait4(self.pid, 0)
+        os.close(self._pidfd)
+        self.logs.close()
+        code = os.waitstatus_to_exitcode(status)
+        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"SIG{-code}"
+        reason = self.reason or (None if code == 0 else f"exit {code}" if code > 0 else f"ended by {name}")
+        return Outcome(
+            self.started,
+            time.time(),
+            code if code >= 0 and not self.reason else None,
+            name if code < 0 else None,
+            reason,
+            round(used.ru_utime + used.ru_stime, 6),
+            used.ru_maxrss * 1024,
+            self.interrupted,
+        )
+
+    def outcome_unstarted(self, problem: CannotStart) -> Outcome:
+        """Return the outcome of an attempt whose command couldn't be started; its error log says why."""
+        durable.write_all(self.logs.err, f"queuectl: {problem.reason}\n".encode("utf-8", "surrogateescape"))
+        self.logs.close()
+        return Outcome(self.started, time.time(), problem.status, None, problem.reason)
+
+    def _names(self) -> dict[str, str]:
+        claim = self.claim
+        return {
+            "QUEUECTL_JOB_ID": claim.id,
+            "QUEUECTL_ATTEMPT": str(claim.number),
+            "QUEUECTL_SPOOL": claim.spool.root,
+        }
+
+    def _spawn(self, words: list[str], environment: dict[str, str]) -> int:
+        program = command.find_program(words[0], environment.get("PATH", os.defpath))
+        try:
+            return self._execute(program, words, environment)
+        except OSError as error:
+            if error.errno == errno.ENOEXEC:  # a script without #!: a shell runs it, as POSIX has it for execvp
+                return self._execute(command.SHELL, [command.SHELL, program, *words[1:]], environment)
+            raise CannotStart(REASONS.get(error.errno, 126), f"can't run {words[0]}: {error.strerror}") from None
+
+    def _execute(self, program: str, words: list[str], environment: dict[str, str]) -> int:
+        lock = min(LOCK, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1)
+        return os.posix_spawn(
+            program,
+            words,
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, self.logs.out, 1),
+                (os.POSIX_SPAWN_DUP2, self.logs.err, 2),
+                (os.POSIX_SPAWN_DUP2, self.claim.descriptor, lock),
+            ],
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=DEFAULTED,
+        )
+
+
+class Logs:
+    """What an attempt prints, in its two files: kept whole up to log_max_bytes each, then its beginning and its end.
+
+    `out` and `err` are the descriptors the job writes to; `cutting` tells that a file is being kept short.
+    """
+
+    def __init__(self, claim: Claim, settings: Settings) -> None:
+        self.limit = settings.log_max_bytes
+        self.mode = claim.spool.file_mode(settings)
+        self.spare = claim.spool.spare
+        self.cutting = False
+        self._paths = [claim.spool.log_path(claim.id, claim.number, stream) for stream in ("out", "err")]
+        self.out, self.err = self._files = [self._open(path) for path in self._paths]
+        self._cut = [0, 0]  # up to which byte each file was cut, 0 for not at all
+
+    def look(self) -> None:
+        """Keep the files from filling the disk: what is neither their beginning nor their end is given back."""
+        for i, descriptor in enumerate(self._files):
+            size = os.fstat(descriptor).st_size
+            start = max(self.limit // 2, self._cut[i])
+            if size - start > self.limit // 2:
+                end = size - self.limit // 2
+                if durable.cut_out(descriptor, start, end - start):
+                    self._cut[i] = end
+                self.cutting = True
+
+    def close(self) -> None:
+        """Close the files: an empty one goes, one that was too long says where it was cut."""
+        for path, descriptor in zip(self._paths, self._files, strict=True):
+            size = os.fstat(descriptor).st_size
+            os.close(descriptor)
+            if size == 0:
+                durable.remove(path)
+            elif size > self.limit:
+                durable.shorten(path, self.spare(), self.limit // 2, self.mode)
+
+    def _open(self, path: str) -> int:
+        while True:
+            try:
+                return durable.open_log(path, self.mode)
+            except FileExistsError:  # of an older job of this name, or of an attempt whose worker was lost with its record
+                durable.set_aside(path)

@@ -1,0 +1,423 @@
+"""The spool: where it is, how a job gets in, and how to look at what lies there.
+
+Readers take no locks and never trust a listing: files move under their feet, so what has gone is passed over.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import stat
+import time
+
+from jobspool import config, durable
+from jobspool.errors import AmbiguousJob, JobExists, NoSuchJob, NotAJob, NotASpool, UnsafeSpool, WrongValue
+from jobspool.job import ENDING, IGNORED_ENDINGS, Job, check, check_id, id_of, new_id, parse, written
+from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, may_put
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+OTHERS = ("tmp", "logs", "workers")
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+ODD_FILES = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket or a FIFO", errno.EACCES: "no right to read it"}
+TYPES = ((stat.S_ISLNK, "a symbolic link"), (stat.S_ISDIR, "a directory"), (stat.S_ISFIFO, "a FIFO"),
+         (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))  # fmt: skip
+SEARCH_ORDER = (PENDING, PROCESSING, FAILED, DEAD, DONE)
+
+
+class Spool:
+    """A spool in the file system. Holds no open file and no lock, so threads and forked children may share it.
+
+    `root` is its absolute path; `made` tells that open() has just made it.
+    """
+
+    def __init__(self, root: str, *, now: Callable[[], float] = time.time, luck: random.Random | None = None) -> None:
+        self.root = os.path.abspath(root)
+        self.made = False
+        self.now = now
+        self.luck = luck or random.SystemRandom()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] | None = None) -> Spool:
+        """Return the spool at `path`, or else the one that find_root() names, once it is seen to be whole and safe.
+
+        The user's own spool is made if need be. Raises NotASpool or UnsafeSpool with what to type.
+        """
+        root, own = (os.fspath(path), False) if path is not None else find_root()
+        if own and not os.path.isdir(root):
+            spool = cls.init(root)
+            spool.made = True
+            return spool
+        spool = cls(root)
+        spool.check()
+        return spool
+
+    @classmethod
+    def init(cls, path: str | os.PathLike[str], group: str | None = None) -> Spool:
+        """Make a spool at `path`, or what is missing of one there, and return it.
+
+        It is for this user alone (mode 0700), or with `group` for the members of that group (mode 2770).
+        Raises WrongValue for a group that isn't there, NotASpool where no directory can be made.
+        """
+        spool = cls(os.fspath(path))
+        gid = _group_id(group) if group else None
+        try:
+            os.makedirs(os.path.dirname(spool.root), exist_ok=True)
+            for folder in (spool.root, *(f"{spool.root}/{name}" for name in (*STATES, *OTHERS))):
+                if durable.make_directory(folder, 0o2770 if group else 0o700) and gid is not None:
+                    durable.give_to_group(folder, gid, 0o2770)
+            if not os.path.lexists(f"{spool.root}/{config.FILE}"):
+                given = {"format": config.FORMAT, **({"group": group} if group else {})}
+                content = config.written(given)
+                durable.replace(f"{spool.root}/{config.FILE}", spool.spare(), content, 0o660 if group else 0o600)
+        except OSError as error:
+            raise NotASpool(f"can't make a spool at {spool.root}: {error.strerror}: {error.filename}") from None
+        spool.check()
+        return spool
+
+    def check(self) -> None:
+        """Return if this is a whole spool that only trusted people can write. Raises NotASpool or UnsafeSpool."""
+        for folder in (self.root, *map(self.folder, STATES)):
+            try:
+                found = os.stat(folder) if folder == self.root else os.lstat(folder)
+            except FileNotFoundError:
+                raise NotASpool(f"{folder} is missing: `queuectl init {self.root}` makes what a spool needs") from None
+            except OSError as error:
+                raise NotASpool(f"{folder}: {error.strerror}") from None
+            if not stat.S_ISDIR(found.st_mode):
+                raise NotASpool(f"{folder} is not a directory")
+            if found.st_mode & stat.S_IWOTH:
+                raise UnsafeSpool(f"anyone may write to {folder}, so anyone could run jobs as you: chmod o-w {folder}")
+
+    def ready(self) -> None:
+        """Make the directories beside the states where they are missing: git keeps only the states."""
+        mode = stat.S_IMODE(os.stat(self.root).st_mode) & 0o2770
+        for name in OTHERS:
+            durable.make_directory(f"{self.root}/{name}", mode)
+
+    # ---- names
+
+    def folder(self, state: str) -> str:
+        """Return the path of the state's directory."""
+        return f"{self.root}/{state}"
+
+    def path(self, state: str, id: str) -> str:
+        """Return the path of the job's file in that state."""
+        return f"{self.root}/{state}/{id}{ENDING}"
+
+    def log_path(self, id: str, number: int, stream: str) -> str:
+        """Return the path of what attempt `number` printed on `stream` ("out" or "err")."""
+        return f"{self.root}/logs/{id}.{number}.{stream}"
+
+    def spare(self) -> str:
+        """Return a fresh path in tmp/."""
+        return f"{self.root}/tmp/{os.getpid()}-{self.luck.getrandbits(64):016x}"
+
+    def settings(self) -> config.Settings:
+        """Return the settings as they are now. Raises BrokenConfig."""
+        return config.load(self.root)
+
+    def file_mode(self, settings: config.Settings) -> int:
+        """Return the mode of new files: the user's alone, or the group's too in a shared spool."""
+        return 0o660 if settings.group else 0o600
+
+    # ---- adding
+
+    def add(self, command: str | None = None, *, argv: list[str] | None = None, id: str | None = None, **options: object) -> Job:
+        """Add a job and return it. When this returns the job survives a power cut (unless fsync is "never").
+
+        `options` are the other words of a job file: cwd, env, timeout (seconds), max_retries, backoff_base, priority,
+        name, meta. Raises NotAJob for words that make no job, JobExists for an `id` that the spool has already.
+        """
+        record = {"command": command, "argv": argv, **options}
+        record = {word: value for word, value in record.items() if value is not None}
+        return self.add_many([(id, record)])[0]
+
+    def add_many(self, records: Iterable[dict | tuple[str | None, dict]]) -> list[Job]:
+        """Add a job for each record, or (id, record), and return them. They reach the disk together.
+
+        Each record is checked before the first job is added. Raises what add() raises.
+        """
+        settings = self.settings()
+        wanted = [entry if isinstance(entry, tuple) else (None, entry) for entry in records]
+        contents = [(id and self._free(id), _content(record, settings), record) for id, record in wanted]
+        self.ready()
+        written_files = [self._write(content, settings) for _, content, _ in contents]
+        if settings.fsync != "never":
+            durable.sync_files(written_files)
+        jobs = [
+            self._put(file, id, record) for file, (id, _, record) in zip(written_files, contents, strict=True)
+        ]
+        if settings.fsync != "never":
+            durable.sync_directory(self.folder(PENDING))
+        return jobs
+
+    def _free(self, id: str) -> str:
+        """Return `id` if no job has it. Raises JobExists or NotAJob."""
+        for state in STATES:
+            if os.path.lexists(self.path(state, check_id(id))):
+                raise JobExists(f"{self.path(state, id)} is there already: choose another id, or remove it first")
+        return id
+
+    def _write(self, content: bytes, settings: config.Settings) -> str:
+        path = self.spare()
+        os.close(durable.write_new(path, content, self.file_mode(settings)))
+        return path
+
+    def _put(self, file: str, id: str | None, record: dict) -> Job:
+        """Rename the whole file into pending/: under `id`, or under a new one that nobody has."""
+        if id is not None:
+            try:
+                durable.move(file, self.path(PENDING, id))
+            except FileExistsError:  # RACE: somebody took the name since we looked
+                durable.remove(file)
+                raise JobExists(f"{self.path(PENDING, id)} is there already: choose another id") from None
+        while id is None:
+            made = new_id(self.now(), self.luck.getrandbits(30))
+            if not any(os.path.lexists(self.path(state, made)) for state in STATES):
+                durable.move_own(file, self.path(PENDING, made))
+                id = made
+        now = self.now()
+        return Job(id, PENDING, record, now, now)
+
+    # ---- looking
+
+    def names(self, state: str) -> list[str]:
+        """Return the ids of the jobs in that state, in no order."""
+        return [id for id in map(id_of, os.listdir(self.folder(state))) if id is not None]
+
+    def ignored(self, state: str = PENDING) -> list[str]:
+        """Return the names in the state's directory that are never taken for jobs, .gitkeep apart."""
+        return sorted(name for name in os.listdir(self.folder(state)) if id_of(name) is None and name != ".gitkeep")
+
+    def count(self, state: str) -> int:
+        """Return how many jobs are in that state."""
+        return len(self.names(state))
+
+    def jobs(self, state: str | None = None) -> Iterator[Job]:
+        """Yield the jobs in that state, or in all, in no order. What moves away meanwhile is left out."""
+        for each in STATES if state is None else (state,):
+            for id in self.names(each):
+                if job := self.read(each, id):
+                    yield job
+
+    def read(self, state: str, id: str) -> Job | None:
+        """Return the job as it lies in that state, None if it isn't there. A file that is no job has a `problem`."""
+        path = self.path(state, id)
+        try:
+            found = os.lstat(path)
+            problem = distrust_type(found)
+            record = {}
+            if problem is None:
+                content, found = read_file(path, self.settings().max_job_bytes)
+                check_id(id)
+                record = parse(content, self.settings().max_job_bytes)
+        except FileNotFoundError:
+            return None
+        except NotAJob as error:
+            problem = str(error)
+        except OSError as error:
+            problem = ODD_FILES.get(error.errno, error.strerror)
+        return Job(id, state, record, found.st_mtime_ns / 1e9, found.st_ctime_ns / 1e9, problem)
+
+    def find(self, handle: str) -> Job:
+        """Return the one job that `handle` names: its id, a part of it, or its file's name or path.
+
+        Raises NoSuchJob, or AmbiguousJob with the candidates.
+        """
+        part = os.path.basename(handle.rstrip("/"))
+        part = id_of(part) or part
+        if not part:
+            raise NoSuchJob("a job's id can't be empty")
+        for _ in range(3):  # RACE: a job that moves against the order of our looking is missed: look again
+            if job := self._exact(part) or self._part(part):
+                return job
+        raise NoSuchJob(f"no job fits {handle!r} in {self.root}: `queuectl list` shows them")
+
+    def _exact(self, id: str) -> Job | None:
+        try:
+            check_id(id)
+        except NotAJob:
+            return None
+        return next((job for state in SEARCH_ORDER if (job := self.read(state, id))), None)
+
+    def _part(self, part: str) -> Job | None:
+        fits = {id: state for state in SEARCH_ORDER for id in self.names(state) if part in id}
+        if len(fits) > 1:
+            candidates = sorted((state, id) for id, state in fits.items())
+            raise AmbiguousJob(f"{part!r} fits {len(fits)} jobs: give more of the id", candidates)
+        return next((self.read(state, id) for id, state in fits.items()), None)
+
+    # ---- moving
+
+    def move(self, job: Job, state: str) -> Job:
+        """Move the job as a person does with mv, and return it as it lies there then.
+
+        A running job that is moved is ended. What lies at the target in done/ or dead/ is set aside as ID~1.json.
+        Raises WrongValue for a move into processing/, NoSuchJob when the job isn't where it was seen, JobExists.
+        """
+        if not may_put(state):
+            raise WrongValue(f"a job can't be moved to {state!r}: only a worker's claim does that")
+        source, target = self.path(job.state, job.id), self.path(state, job.id)
+        try:
+            self._move_there(source, target, state)
+        except FileNotFoundError:
+            raise NoSuchJob(f"{job.id} is no longer in {job.state}/: somebody was quicker") from None
+        except FileExistsError:
+            raise JobExists(f"{target} is there already: remove or rename it first") from None
+        if state in (DONE, DEAD):
+            durable.stamp(target, self.now())
+        if self.settings().fsync != "never":
+            durable.sync_directory(self.folder(state))
+        return self.read(state, job.id) or Job(job.id, state, job.record, job.mtime, self.now())
+
+    def _move_there(self, source: str, target: str, state: str) -> None:
+        while True:
+            try:
+                return durable.move(source, target)
+            except FileExistsError:
+                if state not in (DONE, DEAD):
+                    raise
+                durable.set_aside(target)
+
+    def wait(self, job: Job | str, timeout: float | None = None) -> Job:
+        """Wait until the job is done or dead, and return it as it lies there then.
+
+        Woken by events, with a look at least every second. Raises TimeoutError after `timeout` seconds, NoSuchJob when it
+        is removed.
+        """
+        from jobspool.watch import Watch
+
+        id = job if isinstance(job, str) else job.id
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with Watch({self.folder(state): () for state in (DONE, DEAD)}) as watch:
+            while True:
+                found = self.find(id)
+                if found.state in (DONE, DEAD):
+                    return found
+                left = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
+                if left <= 0:
+                    raise TimeoutError(f"{id} is still {found.state} after {timeout} s")
+                watch.wait(left)
+
+    # ---- trust
+
+    def distrust(self, found: os.stat_result, settings: config.Settings) -> str | None:
+        """Return why a file must not be run, None if it may: sshd's StrictModes, for job files.
+
+        It must be regular, have one link, belong to this user, to root or to a member of a shared spool's group, and
+        strangers must not be able to write it.
+        """
+        if odd := distrust_type(found):
+            return odd
+        if found.st_nlink != 1:
+            return f"it has {found.st_nlink} links: copy it instead of linking"
+        if found.st_uid not in (os.geteuid(), 0) and not _is_member(found.st_uid, settings.group):
+            return f"it belongs to {_user_name(found.st_uid)}, whom this worker doesn't serve"
+        if found.st_mode & stat.S_IWOTH:
+            return "anyone may write it: chmod o-w"
+        if found.st_mode & stat.S_IWGRP and found.st_gid not in (os.getegid(), os.stat(self.root).st_gid):
+            return f"a foreign group, {found.st_gid}, may write it: chmod g-w"
+        return None
+
+
+def find_root() -> tuple[str, bool]:
+    """Return the spool that is meant where none is named, and whether it is the user's own (made on first use).
+
+    $QUEUECTL_SPOOL; else the nearest spool/ with the five states, here or in a parent, as git finds its repository; else
+    $XDG_STATE_HOME/queuectl/spool. Raises NotASpool for a spool/ that lacks some of its states.
+    """
+    if named := os.environ.get("QUEUECTL_SPOOL"):
+        return named, False
+    here = os.getcwd()
+    while True:
+        near = os.path.join(here, "spool")
+        found = sum(os.path.isdir(f"{near}/{state}") for state in STATES)
+        if found >= 3:
+            return near, False
+        if here == os.path.dirname(here):
+            break
+        here = os.path.dirname(here)
+    state_home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return f"{state_home}/queuectl/spool", True
+
+
+def read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:
+    """Return the file's content, up to one byte more than `limit`, and what it was. Raises OSError; never blocks."""
+    descriptor = os.open(path, READ)
+    try:
+        found = os.fstat(descriptor)
+        return (read_open(descriptor, limit) if stat.S_ISREG(found.st_mode) else b""), found
+    finally:
+        os.close(descriptor)
+
+
+def read_open(descriptor: int, limit: int) -> bytes:
+    """Return the open file's content from its beginning, up to one byte more than `limit`."""
+    content = os.pread(descriptor, min(limit + 1, 65536), 0)
+    while len(content) <= limit and (more := os.pread(descriptor, limit + 1 - len(content), len(content))):
+        content += more
+    return content
+
+
+def distrust_type(found: os.stat_result) -> str | None:
+    """Return what the file is if it isn't a regular one."""
+    if stat.S_ISREG(found.st_mode):
+        return None
+    return next((word for is_type, word in TYPES if is_type(found.st_mode)), "no regular file") + ", not a regular file"
+
+
+def why_ignored(name: str) -> str:
+    """Return why a file of that name is never taken for a job."""
+    if name.startswith("."):
+        return "its name begins with a dot"
+    ending = next((ending for ending in IGNORED_ENDINGS if name.endswith(ending)), None)
+    return f"its name ends in {ending}" if ending else f"its name doesn't end in {ENDING}"
+
+
+def _content(record: dict, settings: config.Settings) -> bytes:
+    """Return the content of a new job's file. Raises NotAJob."""
+    try:
+        content = written(check(record))
+    except (UnicodeEncodeError, TypeError, ValueError) as error:
+        if isinstance(error, NotAJob):
+            raise
+        raise NotAJob(f"can't be written as JSON: {error}") from None
+    parse(content, settings.max_job_bytes)
+    return content
+
+
+def _group_id(group: str) -> int:
+    import grp
+
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise WrongValue(f"there is no group {group!r}: `getent group` lists them") from None
+
+
+def _is_member(uid: int, group: str | None) -> bool:
+    if group is None:
+        return False
+    import grp
+    import pwd
+
+    try:
+        user = pwd.getpwuid(uid)
+        return grp.getgrnam(group).gr_gid in os.getgrouplist(user.pw_name, user.pw_gid)
+    except KeyError:
+        return False
+
+
+def _user_name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+

@@ -1,0 +1,141 @@
+"""Small words to build a scene: a spool, a pool of real workers, a person's hands; and waiting for the thing, never for time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from jobspool import Spool
+from jobspool.states import STATES
+
+TOP = Path(__file__).parent.parent
+QUEUECTL = [sys.executable, str(TOP / "queuectl.py")]
+PATIENCE = 30.0  # seconds until a thing that never comes is called missing
+
+
+def until(seen, what="it", patience=PATIENCE):
+    """Wait until `seen()` is true and return what it returned."""
+    deadline = time.monotonic() + patience
+    while not (found := seen()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience:g} s for {what}")
+        time.sleep(0.005)
+    return found
+
+
+def queuectl(*words, spool=None, stdin="", check=False, env=None, cwd=None):
+    """Run the command to its end and return it: returncode, stdout, stderr (text)."""
+    return subprocess.run(
+        [*QUEUECTL, *map(str, words)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=check,
+        cwd=cwd,
+        timeout=PATIENCE * 2,
+        env={**os.environ, **({"QUEUECTL_SPOOL": str(spool.root)} if spool else {}), **(env or {})},
+    )
+
+
+@contextlib.contextmanager
+def pool(spool, count=1, *options):
+    """Real workers on the spool for as long as the with block lasts: yields the supervisor's Popen. Nothing is left behind."""
+    command = [*QUEUECTL, "--spool", spool.root, "start", "--count", str(count), *options]
+    log = Path(spool.root).parent / f"pool-{time.monotonic_ns()}.txt"
+    with open(log, "wb") as output:
+        supervisor = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+    supervisor.log = log
+    try:
+        until(lambda: supervisor.poll() is not None or len(workers(spool, supervisor.pid)) == count, "the workers")
+        yield supervisor
+    finally:
+        end(spool, supervisor)
+
+
+def end(spool, supervisor):
+    """End the supervisor, its workers, and what they run, however they are."""
+    families = [entry for entry in everyone(spool) if entry["supervisor"] == supervisor.pid]
+    if supervisor.poll() is None:
+        supervisor.send_signal(signal.SIGCONT)
+        supervisor.send_signal(signal.SIGQUIT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            supervisor.wait(15)
+    families += [entry for entry in everyone(spool) if entry["supervisor"] == supervisor.pid]
+    for entry in families:
+        with contextlib.suppress(ProcessLookupError):
+            if alive(entry):
+                os.kill(entry["pid"], signal.SIGKILL)
+        if entry.get("group"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(entry["group"], signal.SIGKILL)
+    supervisor.kill()
+    supervisor.wait()
+
+
+def everyone(spool):
+    """What the files in workers/ say, as dictionaries."""
+    found = []
+    for path in Path(spool.root, "workers").glob("*.json"):
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            found.append(json.loads(path.read_text()))
+    return found
+
+
+def workers(spool, supervisor=None):
+    """The ids of the living worker processes (of that supervisor)."""
+    return [
+        entry["pid"]
+        for entry in everyone(spool)
+        if entry["role"] == "worker" and supervisor in (None, entry["supervisor"]) and alive(entry)
+    ]
+
+
+def alive(entry):
+    from jobspool import process
+
+    return process.lives(entry["pid"], entry["start"], entry["boot"])
+
+
+def gone(pid):
+    """Tell whether the process is no more (a zombie counts as gone)."""
+    from jobspool import process
+
+    return process.started(pid) is None
+
+
+def where(spool, id):
+    """The states in which a file of that name lies."""
+    return [state for state in STATES if os.path.lexists(spool.path(state, id))]
+
+
+def comes_to(spool, id, state, patience=PATIENCE):
+    """Wait until the job is in `state` and return it."""
+    return until(lambda: spool.read(state, id), f"{id} in {state}/ (it is in {where(spool, id)})", patience)
+
+
+def log(spool, id, number=1, stream="out"):
+    """What the attempt printed, as bytes; b"" where there is no log."""
+    path = Path(spool.log_path(id, number, stream))
+    return path.read_bytes() if path.exists() else b""
+
+
+def drop(spool, id, content, state="pending"):
+    """Write a file straight into a state's directory, as `echo >` does."""
+    path = Path(spool.path(state, id))
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return path
+
+
+def mv(spool, id, source, target):
+    """What `mv SOURCE/ID.json TARGET/` does."""
+    os.rename(spool.path(source, id), spool.path(target, id))
+
+
+def new_spool(tmp_path):
+    return Spool.init(tmp_path / "spool")
