@@ -128,7 +128,6 @@ class Recorded:
         durable.exchange(self.path, claim.place)  # RACE: hands put another file there in this instant: theirs stays
         return False
 
-
     def _in_place(self) -> bool:
         found = os.fstat(self.descriptor)
         return found.st_nlink > 0 and os.path.lexists(self.claim.place) and _inode(os.lstat(self.claim.place)) == _inode(found)
@@ -185,16 +184,18 @@ def _take_open(spool: Spool, id: str, descriptor: int, settings: Settings, _: st
 
 def _rename(claim: Claim) -> Claim | Refused:
     source = claim.spool.path(PENDING, claim.id)
+    if os.path.lexists(claim.place):
+        return Refused("twin")  # seen before the file is touched: whoever watches it isn't woken by each refusal
     mark = claim.spool.now()
     if same_time(mark, last_mark(claim.record)):
         mark += 0.000001  # a claim never carries the mark of a record: see last_mark
     try:
-        durable.stamp(claim.descriptor, mark)
+        durable.stamp_now(claim.descriptor, mark)
         durable.move(source, claim.place)
     except FileNotFoundError:
         return Refused("gone")
-    except FileExistsError:
-        durable.stamp(claim.descriptor, claim.mtime)
+    except FileExistsError:  # RACE: it came since we looked
+        durable.stamp_now(claim.descriptor, claim.mtime)
         return Refused("twin")
     except PermissionError as error:
         return Refused("unsafe", f"can't be claimed: {error.strerror}")
@@ -295,21 +296,34 @@ def note_dead(spool: Spool, id: str, settings: Settings) -> bool:
     False, and nothing changed, where that was so already, or the file is no job, or somebody is at it.
     """
     job = spool.read(DEAD, id)
-    if job is None or job.problem or not job.attempts or job.attempts[-1]["verdict"] not in ("failed", INTERRUPTED):
+    if job is None or not _has_tries_to_lose(job.record):
         return False
     claim = _open(spool, id, DEAD, _adopt_open, settings)
     if isinstance(claim, Refused):
         return False
-    last = {word: value for word, value in job.attempts[-1].items() if word != "due"}
-    record = {**claim.record, "attempts": [*job.attempts[:-1], {**last, "verdict": "dead"}]}
-    recorded = claim.write_record(record, DEAD, spool.now(), settings)
-    recorded.sync()
+    if not _has_tries_to_lose(claim.record):
+        claim.release()
+        return False  # RACE: somebody else noted it since we looked
+    *earlier, last = claim.record["attempts"]
+    last = {word: value for word, value in last.items() if word != "due"}
+    record = {**claim.record, "attempts": [*earlier, {**last, "verdict": "dead"}]}
     try:
+        recorded = claim.write_record(record, DEAD, spool.now(), settings)
+    except OSError:
+        claim.release()
+        raise
+    try:
+        recorded.sync()
         return recorded.change_places()
     except FileNotFoundError:
         return False
     finally:
         recorded.drop()
+
+
+def _has_tries_to_lose(record: dict) -> bool:
+    attempts = record.get("attempts")
+    return bool(attempts) and attempts[-1]["verdict"] in ("failed", INTERRUPTED)
 
 
 def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> dict:

@@ -95,7 +95,7 @@ def rule(setting: Setting) -> str:
         return f"one of {', '.join(setting.low)}"
     kind = "a whole number" if _is_whole(setting) else "a number"
     none = ", or none" if setting.default is None else ""
-    return f"{kind} from {setting.low:g} to {setting.high:.12g}{none}"
+    return f"{kind} from {setting.low:g} to {int(setting.high)}{none}"
 
 
 def _is_whole(setting: Setting) -> bool:
@@ -115,7 +115,7 @@ def load(root: str) -> Settings:
         return Settings()
     try:
         given = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenConfig(f"{path} is not JSON ({error}): mend it, or remove it for the defaults") from None
     return Settings(_checked_file(path, given))
 
@@ -126,6 +126,8 @@ def _checked_file(path: str, given: object) -> dict:
     version = given.get("format", FORMAT)
     if not isinstance(version, int) or version > FORMAT:
         raise BrokenConfig(f"{path} has format {version!r}, this queuectl knows {FORMAT}: use a newer queuectl")
+    if not isinstance(given.get("group"), (str, type(None))):
+        raise BrokenConfig(f"{path}: group must be the name of a group")
     for name, value in given.items():
         if name in ABOUT_THE_SPOOL:
             continue

@@ -173,6 +173,17 @@ def stamp(path: str | int, seconds: float) -> None:
     os.utime(path, ns=(nanoseconds, nanoseconds))
 
 
+def stamp_now(path: str | int, seconds: float) -> None:
+    """Set the file's modification time to `seconds`, the caller's now; to the kernel's now where the file is another's.
+
+    To choose a time one must own the file; to say now, the right to write it is enough: utimensat(2).
+    """
+    try:
+        stamp(path, seconds)
+    except PermissionError:
+        os.utime(path)
+
+
 def remove(path: str) -> bool:
     """Remove the file; return False if it was gone already."""
     try:
@@ -192,6 +203,11 @@ def make_directory(path: str, mode: int = 0o700) -> bool:
     return True
 
 
+def make_parents(path: str) -> None:
+    """Make the directories above `path` that are missing, with the modes that the umask leaves."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+
+
 def give_to_group(path: str, gid: int, mode: int) -> None:
     """Let the group have the directory, with exactly `mode` (chown takes the setgid bit away, so that comes last)."""
     os.chown(path, -1, gid)
@@ -201,6 +217,11 @@ def give_to_group(path: str, gid: int, mode: int) -> None:
 def open_log(path: str, mode: int = 0o600) -> int:
     """Create the log file `path` for appending and return its descriptor. Raises FileExistsError."""
     return os.open(path, NEW | os.O_APPEND, mode)
+
+
+def open_to_append(path: str, mode: int = 0o600) -> int:
+    """Open the file for appending, made if need be, and return its descriptor. A link is not followed."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def cut_out(descriptor: int, start: int, length: int) -> bool:

@@ -18,7 +18,9 @@ LONGEST_ID = 200  # bytes: the logs' names, and NAME~1.json, must fit the 255 of
 IGNORED_ENDINGS = ("~", ".swp", ".part", ".tmp")
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: nothing that looks like something else
 TEN_YEARS = 315_360_000.0
+DEEPEST = 100  # objects and lists within each other: what is read must be written again, at whatever depth of the stack
 VERDICTS = ("done", "failed", "dead", "interrupted")
+TOO_DEEP = "not JSON that anybody meant: nested too deep"
 
 
 class Job:
@@ -28,7 +30,7 @@ class Job:
     A file in the spool that is no whole job has an empty record and `problem`, the reason.
     """
 
-    __slots__ = ("id", "state", "record", "mtime", "ctime", "problem")
+    __slots__ = ("ctime", "id", "mtime", "problem", "record", "state")
 
     def __init__(self, id: str, state: str, record: dict, mtime: float, ctime: float, problem: str | None = None) -> None:
         self.id = id
@@ -263,11 +265,13 @@ def parse(content: bytes, limit: int) -> dict:
     except json.JSONDecodeError as error:
         raise NotAJob(f"not JSON: {error.msg}: line {error.lineno} column {error.colno}") from None
     except RecursionError:
-        raise NotAJob("not JSON that anybody meant: nested too deep") from None
+        raise NotAJob(TOO_DEEP) from None
     except ValueError as error:
         if isinstance(error, NotAJob):
             raise
         raise NotAJob(f"a number that is too long: {error}") from None
+    if text.count("[") + text.count("{") > DEEPEST and _depth(record) > DEEPEST:
+        raise NotAJob(TOO_DEEP)
     _no_surrogates(text, record)
     return check(record)
 
@@ -294,6 +298,15 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise NotAJob(f"the number {text[:20]} is too large")
     return value
+
+
+def _depth(record: object) -> int:
+    """Return how many objects and lists lie within each other at most."""
+    depth, level = 0, [record]
+    while level := [value for value in level if isinstance(value, (dict, list))]:
+        depth += 1
+        level = [inner for value in level for inner in (value.values() if isinstance(value, dict) else value)]
+    return depth
 
 
 def _no_surrogates(text: str, record: object) -> None:
@@ -331,7 +344,9 @@ def waits_until(record: dict, mtime: float) -> float:
     That is its mtime; but a file that still carries the due time of its last try was taken out of failed/ by hand,
     before its time, and may run now.
     """
-    return 0.0 if same_time(last_mark(record), mtime) else mtime
+    tried = record.get("attempts")
+    early = tried and tried[-1]["verdict"] == "failed" and same_time(last_mark(record), mtime)
+    return 0.0 if early else mtime
 
 
 # ---- words that people type for a new job

@@ -109,5 +109,3 @@ def _record_all(steps: list[_Step]) -> None:
             durable.sync_directory(folder)
     for step in steps:
         step.outcome.told(step.stayed)
-
-

@@ -34,9 +34,7 @@ def plan(spool: Spool, running: frozenset[str] = frozenset()) -> list[Step]:
     dead = [entry for entry in roster.entries(spool) if not roster.is_alive(entry)]
     held = {entry.job for entry in dead if roster.group_lives(entry)}
     last = {entry.job: entry.name for entry in dead}
-    orphans = [
-        Step("orphan", (id, last.get(id, "?"))) for id in spool.names(PROCESSING) if id not in running and id not in held
-    ]
+    orphans = [Step("orphan", (id, last.get(id, "?"))) for id in spool.names(PROCESSING) if id not in running and id not in held]
     forget = [Step("forget", entry) for entry in dead if entry.job is None or entry.job not in held]
     return [*orphans, *forget, *(Step("leftover", path) for path in _leftovers(spool))]
 
@@ -79,13 +77,16 @@ def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: f
         return _refuse(spool, id, claim)
     try:
         state = claims.finish(claim)
-    except FileNotFoundError:
-        claim.release()
-        return None  # RACE: hands moved it
-    if state is not None:
-        claim.release()
-        return Mended(id, state, "its recorded outcome was moved to its place")
-    return _record_lost(spool, claim, worker, settings, luck)
+        recorded = None if state else _write_lost(claim, worker, settings, luck)
+    except OSError as error:
+        claim.release()  # trouble, as with a full disk: nobody is kept from trying again
+        if isinstance(error, FileNotFoundError) and not claim.holds():
+            return None  # RACE: hands moved it
+        raise
+    if recorded is not None:
+        return _settle_lost(spool, recorded)
+    claim.release()
+    return Mended(id, state, "its recorded outcome was moved to its place")
 
 
 def _refuse(spool: Spool, id: str, refused: claims.Refused) -> Mended | None:
@@ -98,17 +99,26 @@ def _refuse(spool: Spool, id: str, refused: claims.Refused) -> Mended | None:
     return Mended(id, "dead", refused.why)
 
 
-def _record_lost(spool: Spool, claim: claims.Claim, worker: str, settings: Settings, luck: float) -> Mended | None:
-    now = spool.now()
+def _write_lost(claim: claims.Claim, worker: str, settings: Settings, luck: float) -> claims.Recorded:
+    """Judge the attempt that nobody saw the end of, and write it down."""
+    now = claim.spool.now()
     outcome = Outcome(min(claim.mtime, now), now, reason=LOST)
     rules = settings.for_job(claim.record)
     verdict = judge(claim.record.get("attempts", []), outcome, rules, luck)
-    recorded = claim.write(claims.entry_for(claim, outcome, verdict, worker), settings)
-    recorded.sync()
-    if not recorded.settle():
+    return claim.write(claims.entry_for(claim, outcome, verdict, worker), settings)
+
+
+def _settle_lost(spool: Spool, recorded: claims.Recorded) -> Mended | None:
+    try:
+        recorded.sync()
+        stayed = recorded.settle()
+    except OSError:
+        recorded.drop()
+        raise
+    if not stayed:
         return None
-    durable.sync_directory(spool.folder(verdict.state))
-    return Mended(claim.id, verdict.state, LOST)
+    durable.sync_directory(spool.folder(recorded.state))
+    return Mended(recorded.claim.id, recorded.state, LOST)
 
 
 def _leftovers(spool: Spool) -> list[str]:

@@ -14,8 +14,10 @@ from jobspool.states import DEAD, DONE, FAILED, PENDING
 INTERRUPTED = "interrupted"
 
 # started, ended: seconds since 1970. status, signal: how it ended, one of them, or neither where nobody saw the end.
-# reason: words for people, None for exit 0. cpu: seconds. memory: bytes at most in use. Both None where nobody measured.
-Outcome = namedtuple("Outcome", "started ended status signal reason cpu memory interrupted", defaults=(None, None, False))
+# reason: words for people, None for exit 0. cpu: seconds. memory: bytes at most in use. None: nobody saw, or measured, it.
+Outcome = namedtuple(
+    "Outcome", "started ended status signal reason cpu memory interrupted", defaults=(None, None, None, None, None, False)
+)
 
 # word: what is recorded. state: where the job goes. due: when it may run again, None if it won't by itself.
 Verdict = namedtuple("Verdict", "word state due")

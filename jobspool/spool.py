@@ -65,7 +65,7 @@ class Spool:
         spool = cls(os.fspath(path))
         gid = _group_id(group) if group else None
         try:
-            os.makedirs(os.path.dirname(spool.root), exist_ok=True)
+            durable.make_parents(spool.root)
             for folder in (spool.root, *(f"{spool.root}/{name}" for name in (*STATES, *OTHERS))):
                 if durable.make_directory(folder, 0o2770 if group else 0o700) and gid is not None:
                     durable.give_to_group(folder, gid, 0o2770)
@@ -143,29 +143,34 @@ class Spool:
         """
         settings = self.settings()
         wanted = [entry if isinstance(entry, tuple) else (None, entry) for entry in records]
-        contents = [(id and self._free(id), _content(record, settings), record) for id, record in wanted]
+        contents = [_content(record, settings) for _, record in wanted]
+        self._all_free([id for id, _ in wanted if id is not None])
         self.ready()
-        written_files = [self._write(content, settings) for _, content, _ in contents]
-        if settings.fsync != "never":
-            durable.sync_files(written_files)
-        jobs = [
-            self._put(file, id, record) for file, (id, _, record) in zip(written_files, contents, strict=True)
-        ]
+        files = [self.spare() for _ in wanted]
+        try:
+            for file, content in zip(files, contents, strict=True):
+                os.close(durable.write_new(file, content, self.file_mode(settings)))
+            if settings.fsync != "never":
+                durable.sync_files(files)
+            jobs = [self._put(file, id, record) for file, (id, record) in zip(files, wanted, strict=True)]
+        except (OSError, JobExists):
+            for file in files:
+                durable.remove(file)
+            raise
         if settings.fsync != "never":
             durable.sync_directory(self.folder(PENDING))
         return jobs
 
-    def _free(self, id: str) -> str:
-        """Return `id` if no job has it. Raises JobExists or NotAJob."""
-        for state in STATES:
-            if os.path.lexists(self.path(state, check_id(id))):
-                raise JobExists(f"{self.path(state, id)} is there already: choose another id, or remove it first")
-        return id
-
-    def _write(self, content: bytes, settings: config.Settings) -> str:
-        path = self.spare()
-        os.close(durable.write_new(path, content, self.file_mode(settings)))
-        return path
+    def _all_free(self, ids: list[str]) -> None:
+        """Return if no job has one of the ids, and none is given twice. Raises JobExists or NotAJob."""
+        seen = set()
+        for id in ids:
+            for state in STATES:
+                if os.path.lexists(self.path(state, check_id(id))):
+                    raise JobExists(f"{self.path(state, id)} is there already: choose another id, or remove it first")
+            if id in seen:
+                raise JobExists(f"the id {id!r} is given twice: choose another")
+            seen.add(id)
 
     def _put(self, file: str, id: str | None, record: dict) -> Job:
         """Rename the whole file into pending/: under `id`, or under a new one that nobody has."""
@@ -173,7 +178,6 @@ class Spool:
             try:
                 durable.move(file, self.path(PENDING, id))
             except FileExistsError:  # RACE: somebody took the name since we looked
-                durable.remove(file)
                 raise JobExists(f"{self.path(PENDING, id)} is there already: choose another id") from None
         while id is None:
             made = new_id(self.now(), self.luck.getrandbits(30))
@@ -245,7 +249,7 @@ class Spool:
         return next((job for state in SEARCH_ORDER if (job := self.read(state, id))), None)
 
     def _part(self, part: str) -> Job | None:
-        fits = {id: state for state in SEARCH_ORDER for id in self.names(state) if part in id}
+        fits = {id: state for state in reversed(SEARCH_ORDER) for id in self.names(state) if part in id}
         if len(fits) > 1:
             candidates = sorted((state, id) for id, state in fits.items())
             raise AmbiguousJob(f"{part!r} fits {len(fits)} jobs: give more of the id", candidates)
@@ -269,7 +273,10 @@ class Spool:
         except FileExistsError:
             raise JobExists(f"{target} is there already: remove or rename it first") from None
         if state in (DONE, DEAD):
-            durable.stamp(target, self.now())
+            try:
+                durable.stamp_now(target, self.now())
+            except FileNotFoundError:
+                pass  # RACE: hands moved it on
         if self.settings().fsync != "never":
             durable.sync_directory(self.folder(state))
         return self.read(state, job.id) or Job(job.id, state, job.record, job.mtime, self.now())
@@ -279,7 +286,7 @@ class Spool:
             try:
                 return durable.move(source, target)
             except FileExistsError:
-                if state not in (DONE, DEAD):
+                if state not in (DONE, DEAD) or source == target:
                     raise
                 durable.set_aside(target)
 
@@ -382,7 +389,7 @@ def _content(record: dict, settings: config.Settings) -> bytes:
     """Return the content of a new job's file. Raises NotAJob."""
     try:
         content = written(check(record))
-    except (UnicodeEncodeError, TypeError, ValueError) as error:
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, NotAJob):
             raise
         raise NotAJob(f"can't be written as JSON: {error}") from None
@@ -419,5 +426,3 @@ def _user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user {uid}"
-
-

@@ -44,6 +44,4 @@ def may_put(target: str) -> bool:
 
 def drawing() -> str:
     """Return the moves as aligned lines of text, one a move, in the order of MOVES."""
-    return "\n".join(
-        f"{move.source or '(new)':<10} -> {move.target:<10}  {move.who:<10}  {move.why}" for move in MOVES
-    )
+    return "\n".join(f"{move.source or '(new)':<10} -> {move.target:<10}  {move.who:<10}  {move.why}" for move in MOVES)

@@ -83,6 +83,7 @@ class Supervisor:
         self._poll.register(self.watch, select.POLLIN)
         with self.watch:
             self._tend()
+            self._event("started", workers=len(self.hands))
             while self.hands or not self.stopping:
                 self._wait()
                 self._tend()
@@ -114,7 +115,7 @@ class Supervisor:
 
     def _seconds_to_sleep(self) -> float:
         times = [self._scan_at, self._mend_at, *self.again.values()]
-        if self.hands and len(self.hands) < self.count or self._fork_at > time.monotonic():
+        if (self.hands and len(self.hands) < self.count) or self._fork_at > time.monotonic():
             times.append(self._fork_at)
         sleep = min(times) - time.monotonic()
         due = self.index.next_time()
@@ -470,5 +471,3 @@ def _drain(descriptor: int) -> None:
             pass
     except BlockingIOError:
         pass
-
-

@@ -180,5 +180,3 @@ class _Both:
 
     def join(self) -> None:
         self.descriptor.join()
-
-
