@@ -250,7 +250,7 @@ def start(words: dict) -> int:
     if not os.access(f"{spool.root}/{PENDING}", os.W_OK):
         raise QueueError(f"no right to write {spool.root}: its owner is the one to start workers there")
     if os.geteuid() == 0:
-        talk("workers run as root: so does every job that root, or only root, put into the spool")
+        talk("workers run as root, and so will every job")
     if words["--detach"]:
         return _detach(spool, count, words["--drain"])
     return _supervise(spool, count, words["--drain"], _quiet if words["--quiet"] else _print_event)
@@ -294,7 +294,7 @@ def _detach(spool: Spool, count: int, drain: bool) -> int:
         said = pipe.readline()
     if not said:
         raise QueueError(f"the workers did not start: {path} says why")
-    print(f"{count} worker{'s' if count > 1 else ''} started in the background, supervisor {said.strip()}; log: {path}")
+    print(f"{counted(count, 'worker')} started in the background, supervisor {said.strip()}; log: {path}")
     return 0
 
 
@@ -346,13 +346,16 @@ def _event_line(event: dict) -> str:
             f"{attempt['verdict']:<11} {job}  attempt {attempt['number']}: {printable(how)}, {span(attempt['duration'])}{retry}"
         )
     lines = {
-        "started": lambda: f"started     {event['workers']} workers",
+        "started": lambda: f"started     {counted(event['workers'], 'worker')}",
         "moved": lambda: f"moved       {job}  moved away by hand: ended, nothing recorded",
         "recovered": lambda: f"recovered   {job}  {event['why']}: {event['state']}",
         "rejected": lambda: f"rejected    {job}  not a whole job, now in dead/: {printable(event['why'])}",
         "noted": lambda: f"noted       {job}  {event['why']}",
-        "stopping": lambda: f"stopping    when {event['running']} running jobs have ended (again: interrupt them)",
-        "interrupting": lambda: f"stopping    {event['running']} running jobs are interrupted and put back",
+        "drained": lambda: "drained     nothing is left to do or to wait for",
+        "stopping": lambda: (
+            "stopping" + (f"    when {counted(event['running'], 'running job')} ended" if event["running"] else "")
+        ),
+        "interrupting": lambda: f"stopping    {counted(event['running'], 'running job')} interrupted and put back",
         "worker ended": lambda: f"worker      {event['pid']} ended ({event['status']}): another takes its place",
         "trouble": lambda: f"trouble     {printable(event['why'])}",
     }
@@ -404,7 +407,7 @@ def stop(words: dict) -> int:
         if roster.is_alive(entry) and not process.wait_for(entry.pid, left):
             raise TryAgain(f"still stopping after {limit:g} s: `queuectl status` shows what runs; --now interrupts it")
     if not words["--quiet"]:
-        talk(f"stopped: {sum(entry.role == roster.WORKER for entry in alive)} workers are gone")
+        talk(f"stopped: {counted(sum(entry.role == roster.WORKER for entry in alive), 'worker')} gone")
     return 0
 
 
@@ -511,7 +514,7 @@ def _warnings(
     waiting = counts[PENDING] + counts[FAILED]
     warnings = []
     if waiting and not works:
-        warnings.append(f"{waiting} jobs wait and no worker is running: queuectl start")
+        warnings.append(f"{counted(waiting, 'job')} waiting and no worker is running: queuectl start")
     if paused:
         warnings.append(f"paused: nothing new starts until {spool.root}/paused is removed")
     warnings += [f"{PENDING}/{name} is ignored: {why_ignored(name)}" for name in spool.ignored()]
@@ -777,7 +780,7 @@ def _config_list(spool: Spool, as_lines: bool) -> int:
             print(json.dumps({**known, "unit": setting.unit, "meaning": setting.meaning}))
         rows.append([setting.name, _shown(value), _shown(setting.default), setting.unit or "-", setting.meaning])
     if not as_lines:
-        print_table(("key", "value", "default", "unit", "meaning"), rows)
+        print_table(("key", "value", "default", "unit", "meaning"), rows, wrap=True)
     return 0
 
 
@@ -1167,6 +1170,11 @@ def when(moment: float, now: float) -> str:
     return f"in {span(moment - now)}" if moment > now else "now"
 
 
+def counted(count: int, thing: str) -> str:
+    """Return "1 worker", "2 workers"."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def print_lines(lines: list[str], cut: bool = True) -> None:
     """Print the lines, each cut to a terminal's width."""
     import shutil
@@ -1176,31 +1184,32 @@ def print_lines(lines: list[str], cut: bool = True) -> None:
         print(line if width is None or len(line) <= width else line[: width - 1] + "…")
 
 
-def print_table(heads: tuple[str, ...], rows: list[list[str]]) -> None:
-    """Print a table whose last column alone gives way: with rich to a person, plain and whole into a pipe."""
+def print_table(heads: tuple[str, ...], rows: list[list[str]], wrap: bool = False) -> None:
+    """Print a table, plain and whole into a pipe, with rich to a person: there the last column gives way, cut or wrapped."""
     rows = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _print_rich(heads, rows)
+        _print_rich(heads, rows, wrap)
         return
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
     for row in (heads, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _print_rich(heads: tuple[str, ...], rows: list[list[str]]) -> None:
+def _print_rich(heads: tuple[str, ...], rows: list[list[str]], wrap: bool) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, head in enumerate(heads):
-        last = i == len(heads) - 1
-        table.add_column(
-            head, no_wrap=True, overflow="ellipsis", min_width=None if last else max(len(r[i]) for r in (heads, *rows))
-        )
+    console = Console(highlight=False, markup=False)
+    widths = [max(cell_len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+    widths[-1] = max(8, min(widths[-1], console.width - sum(widths[:-1]) - 2 * (len(widths) - 1)))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for head, width in zip(heads, widths, strict=True):
+        table.add_column(head, no_wrap=not wrap, overflow="ellipsis", width=width)
     for row in rows:
         table.add_row(*map(Text, row))
-    Console(highlight=False, markup=False).print(table)
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -213,6 +213,14 @@ def _give_back(claim: Claim) -> None:
         pass  # RACE: hands again; what lies in processing/ now is an orphan, and recovery sees to it
 
 
+def give_back(claim: Claim) -> None:
+    """End the claim of a job that has not run: it lies in pending/ again, where it was in line."""
+    if claim.holds():
+        durable.stamp(claim.descriptor, claim.mtime)
+        _give_back(claim)
+    claim.release()
+
+
 def adopt(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
     """Take over the orphan in processing/ and return its claim, or why not: held by somebody, gone, unsafe or unfit."""
     return _open(spool, id, PROCESSING, _adopt_open, settings)

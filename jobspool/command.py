@@ -14,7 +14,10 @@ PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+-][A-Za-z0-9_./:,@%+=-]*(?:[ \t]+[A-Za-z0
 # The words that mean something to a POSIX shell itself: its reserved words and built-in utilities (POSIX.1-2017, XCU 2.4,
 # 2.14 and 1.6), and those of dash and bash beside. `true`, `false` and `sleep` do the same as programs.
 OF_THE_SHELL = frozenset(
-    ["alias", "bg", "bind", "break", "builtin", "caller", "case", "cd", "chdir", "command", "compgen", "complete", "compopt", "continue", "coproc", "declare", "dirs", "disown", "do", "done", "echo", "elif", "else", "enable", "esac", "eval", "exec", "exit", "export", "fc", "fg", "fi", "for", "function", "getopts", "hash", "help", "history", "if", "in", "jobs", "kill", "let", "local", "logout", "mapfile", "newgrp", "popd", "printf", "pushd", "pwd", "read", "readarray", "readonly", "return", "select", "set", "shift", "shopt", "source", "suspend", "test", "then", "time", "times", "trap", "type", "typeset", "ulimit", "umask", "unalias", "unset", "until", "wait", "while", ".", ":", "["]
+    "alias bg bind break builtin caller case cd chdir command compgen complete compopt continue coproc declare dirs disown do "
+    "done echo elif else enable esac eval exec exit export fc fg fi for function getopts hash help history if in jobs kill let "
+    "local logout mapfile newgrp popd printf pushd pwd read readarray readonly return select set shift shopt source "
+    "suspend test then time times trap type typeset ulimit umask unalias unset until wait while . : [".split()
 )
 
 

@@ -74,8 +74,9 @@ class Index:
                 ids.append(id)
         return ids
 
-    def next_time(self) -> float | None:
-        """Return the earliest time at which a job falls due or may run that couldn't before, None if there is none."""
+    def next_time(self, now: float) -> float | None:
+        """Return the earliest time at which a job falls due or may run that can't now, None if there is none."""
+        self._ripen(now)
         while self._later and not self._confirmed(*self._later[0]):
             heapq.heappop(self._later)
         while self._due and self._failed.get(self._due[0][1]) != self._due[0][0]:

@@ -26,14 +26,15 @@ Outcome = namedtuple("Outcome", "claim entry settings told")
 
 
 class Recorder:
-    """Records outcomes in the order they come. `trouble` is why it can't just now, or None."""
+    """Records outcomes in the order they come. `well` is set while it can."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
-        self.trouble: str | None = None
+        self.well = threading.Event()
+        self.well.set()
+        self._never = threading.Event()  # to wait for: the disk tells nobody when it is well again
         self._report = report
         self._waiting: queue.Queue = queue.Queue(MOST)
         self._thread: threading.Thread | None = None
-        self._again = threading.Event()
 
     def record(self, outcome: Outcome) -> None:
         """Record the outcome: before this returns, or by the thread where the settings say "group"."""
@@ -68,13 +69,13 @@ class Recorder:
         while True:
             try:
                 _record_all(steps)
-                self.trouble = None
+                self.well.set()
                 return
             except OSError as error:
-                if self.trouble is None:
+                if self.well.is_set():
                     self._report(f"can't record outcomes, so nothing new is claimed: {error.strerror} ({error.filename or ''})")
-                self.trouble = str(error)
-                self._again.wait(RETRY_AFTER)
+                self.well.clear()
+                self._never.wait(RETRY_AFTER)
 
 
 class _Step:

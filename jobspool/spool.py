@@ -94,7 +94,7 @@ class Spool:
 
     def ready(self) -> None:
         """Make the directories beside the states where they are missing: git keeps only the states."""
-        mode = stat.S_IMODE(os.stat(self.root).st_mode) & 0o2770
+        mode = 0o2770 if os.stat(self.root).st_mode & stat.S_ISGID else 0o700
         for name in OTHERS:
             durable.make_directory(f"{self.root}/{name}", mode)
 

@@ -33,6 +33,7 @@ SETTLE = 2.0  # seconds without change until a file that is no whole job is give
 LOOK_AGAIN = 0.5  # seconds until a job whose lock is held, or whose name runs, is looked at again
 SCAN_EVERY = 5.0  # seconds between scans beside working events, and between recoveries
 SCAN_BLIND = 1.0  # seconds between scans where events can't be had
+SAY_AGAIN = 60.0  # seconds until the same trouble is reported again
 QUICK_DEATH = 1.0  # seconds: a worker that dies sooner is not replaced before that time
 PAUSED = "paused"
 WATCHED = {PENDING: (), FAILED: (), DEAD: ()}
@@ -68,7 +69,8 @@ class Supervisor:
         self.watch = Watch({spool.folder(state): more for state, more in WATCHED.items()} | {spool.root: ("deleted",)})
         self.remote = is_remote(spool.root)
         self.paused = False
-        self._said: str | None = None
+        self._said: dict[str, float] = {}  # trouble that was reported, and when (monotonic)
+        self._missed = False  # events were lost: look at everything again
         self._mtimes: dict[str, int] = {}
         self._scan_at = self._mend_at = self._fork_at = 0.0
         self._poll = select.poll()
@@ -111,6 +113,7 @@ class Supervisor:
         self._requeue()
         self._hand_out()
         if self.drain and not self.stopping and self._is_drained():
+            self._event("drained")
             self.stop(1)
 
     def _seconds_to_sleep(self) -> float:
@@ -118,7 +121,7 @@ class Supervisor:
         if (self.hands and len(self.hands) < self.count) or self._fork_at > time.monotonic():
             times.append(self._fork_at)
         sleep = min(times) - time.monotonic()
-        due = self.index.next_time()
+        due = self.index.next_time(self.spool.now())
         if due is not None and not self.paused:
             sleep = min(sleep, due - self.spool.now() + 0.0005)
         if self.drain and self._may_be_drained():
@@ -130,7 +133,7 @@ class Supervisor:
     def _see(self, folder: str, name: str) -> None:
         """Take an event: something came to `folder` under `name`, or was closed or touched there."""
         if name == TOLD_TO_LOOK:
-            self._scan_at = 0.0
+            self._scan_at, self._missed = 0.0, True
         elif folder == self.spool.root:
             self._look_at_root(name)
         elif (id := id_of(name)) is not None:
@@ -203,7 +206,8 @@ class Supervisor:
             self.watch.stop()
             if all(os.path.isdir(self.spool.folder(state)) for state in STATES):
                 self.watch.start()
-        blind = self.remote or not self.watch.works
+        blind = self.remote or not self.watch.works or self._missed
+        self._missed = False
         try:
             self._look_paused()
             if blind:
@@ -284,6 +288,7 @@ class Supervisor:
         if kind == "refused":
             self._refused(id, said["refused"], said["why"])
             return
+        self.unsettled.pop(id, None)
         self._event(kind, **said)
         if kind == "moved" or os.path.lexists(self.spool.path(PENDING, id)):
             self._look(id)
@@ -438,9 +443,11 @@ class Supervisor:
         self.report({"event": kind, **what})
 
     def _trouble(self, why: str) -> None:
-        """Report trouble, once for as long as it is the same."""
-        if why != self._said:
-            self._said = why
+        """Report trouble, the same no more than once in a while."""
+        clock = time.monotonic()
+        self._said = {said: when for said, when in self._said.items() if clock - when < SAY_AGAIN}
+        if why not in self._said:
+            self._said[why] = clock
             self._event("trouble", why=why)
 
 

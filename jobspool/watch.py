@@ -162,6 +162,8 @@ def _observe(folders: Mapping[str, tuple[str, ...]], see: object) -> object:
     except OSError:
         observer.unschedule_all()
         descriptor.stop()
+        if descriptor.is_alive():
+            descriptor.join()
         raise
     return _Both(observer, descriptor)
 

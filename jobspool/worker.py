@@ -24,7 +24,6 @@ from jobspool.run import Attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from jobspool.claim import Claim
     from jobspool.config import Settings
     from jobspool.retry import Outcome
     from jobspool.spool import Spool
@@ -51,6 +50,7 @@ class Worker:
     def serve(self) -> None:
         """Run the jobs that are ordered until told to stop, or until the supervisor is gone."""
         while not self.leaving:
+            self.recorder.well.wait()  # nothing is claimed that could not be recorded
             self.tell("free")
             if (id := self._next()) and not self.leaving:
                 self.work(id)
@@ -65,7 +65,14 @@ class Worker:
             self.tell("refused", id=id, refused=claim.kind, why=claim.why)
             return
         rules = self.settings.for_job(claim.record)
-        outcome = self.run(claim, rules)
+        try:
+            attempt = Attempt(claim, rules)
+        except OSError as error:  # no room for its logs: nothing has run, so nothing is counted
+            claims.give_back(claim)
+            self.tell("trouble", why=f"can't open the logs of {id}, so it was put back: {error.strerror}")
+            self.tell("refused", id=id, refused="held", why=str(error))
+            return
+        outcome = self.run(attempt)
         if outcome is None:
             claim.release()
             self.tell("moved", id=id)
@@ -74,14 +81,13 @@ class Worker:
         entry = claims.entry_for(claim, outcome, verdict, self.place.name)
         self.recorder.record(ToRecord(claim, entry, rules, lambda stayed: self._recorded(claim.id, entry, stayed)))
 
-    def run(self, claim: Claim, rules: Settings) -> Outcome | None:
-        """Run one attempt and return its outcome, or None when hands have moved the job away and it was ended."""
-        attempt = Attempt(claim, rules)
+    def run(self, attempt: Attempt) -> Outcome | None:
+        """Run the attempt and return its outcome, or None when hands have moved the job away and it was ended."""
         try:
             attempt.start(self.environment)
         except CannotStart as problem:
             return attempt.outcome_unstarted(problem)
-        self.place.says(**roster.running(claim.id, attempt.pid))
+        self.place.says(**roster.running(attempt.claim.id, attempt.pid))
         stays = self._attend(attempt)
         outcome = attempt.outcome()
         self.place.says()

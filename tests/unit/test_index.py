@@ -44,11 +44,11 @@ def test_only_the_last_that_was_said_of_a_job_counts(said):
             index.remove(id)
             known.pop(id, None)
         else:
-            index.next_time()
+            index.next_time(0)
             index.take_due(start)
     assert index.pending() == set(known)
     assert all_of(index, now=3) == [key[2] for key in sorted(known.values())]
-    assert (len(index), index.next_time()) == (0, None)
+    assert (len(index), index.next_time(0)) == (0, None)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "remove"]), names, st.integers(0, 3))), st.integers(0, 3))
@@ -69,9 +69,9 @@ def test_failed_jobs_are_due_once_their_time_has_come(said, now):
 def test_the_next_time_is_the_earliest_of_both_kinds():
     index = Index()
     index.add("a", 0, 30)
-    assert index.next_time() == 30
+    assert index.next_time(0) == 30
     index.add_failed("b", 20)
-    assert index.next_time() == 20
+    assert index.next_time(0) == 20
 
 
 def test_the_next_time_forgets_what_was_removed_or_put_off():
@@ -80,14 +80,14 @@ def test_the_next_time_forgets_what_was_removed_or_put_off():
     index.add("a", 0, 40)
     index.add_failed("b", 20)
     index.remove_failed("b")
-    assert index.next_time() == 40
+    assert index.next_time(0) == 40
 
 
 def test_a_job_that_may_run_and_waits_for_a_free_worker_is_no_reason_to_wake():
     index = Index()
     index.add("a", 0, 10)
     assert index.take_due(now=10) == []
-    assert index.next_time() is None
+    assert index.next_time(0) is None
     assert index.next(now=10) == "a"
 
 
@@ -104,3 +104,9 @@ def test_a_job_that_is_known_to_be_pending_is_in_the_index():
     index.add("a", 0, 10)
     index.add_failed("b", 10)
     assert ("a" in index, "b" in index, len(index)) == (True, False, 2)
+
+
+def test_what_may_run_already_is_no_time_to_wait_for():
+    index = Index()
+    index.add("waits for a free worker", 0, 5)
+    assert index.next_time(10) is None

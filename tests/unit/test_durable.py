@@ -1,0 +1,271 @@
+"""What is safe on disk: whole or not at all, and nothing replaced that somebody else put there."""
+
+import errno
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from jobspool import durable
+
+BOTH_WAYS = pytest.mark.parametrize("flags", [True, False], ids=["renameat2", "no flags"])
+
+
+@pytest.fixture
+def kernel(flags, monkeypatch):
+    """The kernel's flags for renames, or none of them, as on an old file system."""
+    if not flags:
+        monkeypatch.setattr(durable, "_renameat2", lambda *_: errno.ENOSYS)
+    return flags
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Make a file and return its path."""
+
+    def made(name, content=b"x"):
+        (tmp_path / name).write_bytes(content)
+        return str(tmp_path / name)
+
+    return made
+
+
+def content(path):
+    return Path(path).read_bytes()
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
+
+
+# ---- writing
+
+
+def test_a_new_file_has_its_content_and_its_mode_whatever_the_umask(tmp_path):
+    mask = os.umask(0o077)
+    try:
+        os.close(durable.write_new(f"{tmp_path}/new", b"whole", 0o660))
+    finally:
+        os.umask(mask)
+    assert (content(tmp_path / "new"), (tmp_path / "new").stat().st_mode & 0o777) == (b"whole", 0o660)
+
+
+def test_a_new_file_never_replaces_another(file):
+    path = file("old", b"older")
+    with pytest.raises(FileExistsError):
+        durable.write_new(path, b"newer")
+    assert content(path) == b"older"
+
+
+def test_a_new_file_is_not_written_through_a_link(tmp_path):
+    os.symlink(f"{tmp_path}/elsewhere", f"{tmp_path}/link")
+    with pytest.raises(FileExistsError):
+        durable.write_new(f"{tmp_path}/link", b"x")
+    assert names(tmp_path) == ["link"]
+
+
+def test_a_short_write_is_gone_on_with(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, rest: write(descriptor, rest[:3]))
+    os.close(durable.write_new(f"{tmp_path}/new", b"0123456789"))
+    assert content(tmp_path / "new") == b"0123456789"
+
+
+def test_a_write_that_fails_in_its_middle_leaves_nothing(tmp_path):
+    pid = os.fork()
+    if pid == 0:  # the limit must not be ours
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        try:
+            durable.write_new(f"{tmp_path}/new", b"x" * 8192)
+        except OSError as error:
+            os._exit(error.errno)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.EFBIG
+    assert names(tmp_path) == []
+
+
+def test_writing_over_leaves_only_the_new_content(file):
+    path = file("said", b"a longer text")
+    descriptor = os.open(path, os.O_WRONLY)
+    durable.write_over(descriptor, b"short")
+    os.close(descriptor)
+    assert content(path) == b"short"
+
+
+def test_replacing_puts_the_new_in_the_place_of_the_old(file, tmp_path):
+    path = file("config", b"older")
+    durable.replace(path, f"{tmp_path}/spare", b"newer", 0o640)
+    assert (content(path), os.stat(path).st_mode & 0o777, names(tmp_path)) == (b"newer", 0o640, ["config"])
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_files_can_be_synced_few_or_many_at_once(file, count):
+    durable.sync_files([file(f"{number}") for number in range(count)])
+
+
+def test_a_file_that_cant_be_synced_is_trouble(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        durable.sync_files([f"{tmp_path}/gone"])
+
+
+# ---- locks
+
+
+def test_a_lock_is_held_by_one(file):
+    path = file("job")
+    one, other = os.open(path, os.O_RDONLY), os.open(path, os.O_RDONLY)
+    assert (durable.lock(one), durable.lock(other)) == (True, False)
+    os.close(one)
+    assert durable.lock(other)
+    os.close(other)
+
+
+# ---- moving
+
+
+@BOTH_WAYS
+def test_a_move_gives_the_file_its_new_name(kernel, file, tmp_path):
+    durable.move(file("a"), f"{tmp_path}/b")
+    assert names(tmp_path) == ["b"]
+
+
+@BOTH_WAYS
+def test_a_move_never_replaces_what_lies_at_its_target(kernel, file):
+    source, target = file("a", b"a"), file("b", b"b")
+    with pytest.raises(FileExistsError):
+        durable.move(source, target)
+    assert (content(source), content(target)) == (b"a", b"b")
+
+
+@BOTH_WAYS
+def test_a_move_never_replaces_a_link_that_leads_nowhere(kernel, file, tmp_path):
+    source = file("a")
+    os.symlink("nowhere", tmp_path / "b")
+    with pytest.raises(FileExistsError):
+        durable.move(source, f"{tmp_path}/b")
+    assert names(tmp_path) == ["a", "b"]
+
+
+@BOTH_WAYS
+def test_a_move_of_what_has_gone_says_so(kernel, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        durable.move(f"{tmp_path}/a", f"{tmp_path}/b")
+
+
+def test_an_exchange_lets_two_files_change_places(file):
+    newer, older = file("newer", b"new"), file("older", b"old")
+    came_out = durable.exchange(newer, older)
+    assert (content(newer), content(older), came_out.st_ino) == (b"old", b"new", os.stat(newer).st_ino)
+
+
+def test_an_exchange_without_the_kernels_flag_replaces_the_older(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(durable, "_renameat2", lambda *_: errno.EINVAL)
+    newer, older = file("newer", b"new"), file("older", b"old")
+    was = os.stat(older).st_ino
+    assert (durable.exchange(newer, older).st_ino, content(older), names(tmp_path)) == (was, b"new", ["older"])
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("there", ["newer", "older"])
+def test_an_exchange_with_what_has_gone_changes_nothing(kernel, file, tmp_path, there):
+    file(there)
+    with pytest.raises(FileNotFoundError):
+        durable.exchange(f"{tmp_path}/newer", f"{tmp_path}/older")
+    assert names(tmp_path) == [there]
+
+
+def test_trouble_in_a_move_is_raised(file, tmp_path):
+    with pytest.raises(NotADirectoryError):
+        durable.move(file("a"), f"{file('b')}/c")
+
+
+@BOTH_WAYS
+def test_what_is_set_aside_gets_the_first_free_name(kernel, file, tmp_path):
+    file("x~1.json", b"first")
+    assert durable.set_aside(file("x.json", b"second")) == f"{tmp_path}/x~2.json"
+    assert {name: content(tmp_path / name) for name in names(tmp_path)} == {"x~1.json": b"first", "x~2.json": b"second"}
+
+
+@pytest.mark.parametrize("letter", ["x", "ü"])
+def test_what_has_the_longest_name_can_be_set_aside(file, tmp_path, letter):
+    longest = letter * (250 // len(letter.encode())) + ".json"
+    for number in range(1, 12):
+        aside = durable.set_aside(file(longest, b"%d" % number))
+        assert (content(aside), aside.endswith(f"~{number}.json")) == (b"%d" % number, True)
+    assert len(names(tmp_path)) == 11
+
+
+def test_setting_aside_what_has_gone_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        durable.set_aside(f"{tmp_path}/x.json")
+
+
+# ---- small things
+
+
+def test_an_mtime_is_set_to_the_microsecond(file):
+    path = file("x")
+    durable.stamp(path, 1795515330.123456)
+    assert os.stat(path).st_mtime_ns == 1795515330_123456_000
+
+
+def test_removing_what_has_gone_is_no_error(file):
+    path = file("x")
+    assert (durable.remove(path), durable.remove(path)) == (True, False)
+
+
+def test_a_directory_has_exactly_its_mode(tmp_path):
+    mask = os.umask(0o077)
+    try:
+        assert durable.make_directory(f"{tmp_path}/d", 0o2770)
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "d").stat().st_mode & 0o7777 == 0o2770
+    assert not durable.make_directory(f"{tmp_path}/d", 0o700)
+    assert (tmp_path / "d").stat().st_mode & 0o7777 == 0o2770
+
+
+def test_a_log_is_never_mixed_with_an_older_one(file):
+    path = file("x.1.out", b"older")
+    with pytest.raises(FileExistsError):
+        durable.open_log(path)
+    assert content(path) == b"older"
+
+
+# ---- logs that are too long
+
+
+def test_what_is_cut_out_of_a_log_gives_the_disk_back(file):
+    path = file("log", b"x" * 1_000_000)
+    descriptor = os.open(path, os.O_RDWR)
+    before = os.fstat(descriptor)
+    if durable.cut_out(descriptor, 100_000, 800_000):  # else the file system of the tests can't
+        after = os.fstat(descriptor)
+        assert after.st_size == 1_000_000
+        assert after.st_blocks < before.st_blocks
+        assert content(path) == b"x" * 100_000 + b"\0" * 800_000 + b"x" * 100_000
+    os.close(descriptor)
+
+
+def test_where_nothing_can_be_cut_out_the_log_ends_there_and_says_so(file, monkeypatch):
+    monkeypatch.setattr(durable, "_call", lambda *_: errno.EOPNOTSUPP)
+    path = file("log", b"x" * 1000)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+    assert not durable.cut_out(descriptor, 100, 800)
+    os.close(descriptor)
+    assert content(path) == b"x" * 100 + b"\n[queuectl: 800 bytes were cut out here]\n"
+
+
+def test_a_shortened_log_is_its_beginning_and_its_end_and_says_what_is_missing(file, tmp_path):
+    path = file("log", b"b" * 10 + b"-" * 80 + b"e" * 10)
+    durable.shorten(path, f"{tmp_path}/spare", 10, 0o640)
+    assert content(path) == b"b" * 10 + b"\n[queuectl: 80 bytes were cut out here]\n" + b"e" * 10
+    assert (os.stat(path).st_mode & 0o777, names(tmp_path)) == (0o640, ["log"])
+
+
+def test_who_reads_a_log_while_it_is_shortened_keeps_the_old_one(file, tmp_path):
+    path = file("log", b"x" * 100)
+    with open(path, "rb") as reader:
+        durable.shorten(path, f"{tmp_path}/spare", 10, 0o600)
+        assert reader.read() == b"x" * 100
