@@ -607,7 +607,8 @@ def _newest(spool: Spool, states: Iterable[str], limit: int | None) -> list[Job]
     found = [(stat.st_mtime_ns, state, id) for state in states for id, stat in _stats(spool, state).items()]
     found.sort()
     chosen = found[-limit:] if limit else found
-    return [job for _, state, id in chosen if (job := spool.read(state, id))]
+    most = _settings_or_default(spool, quiet=True).max_job_bytes
+    return [job for _, state, id in chosen if (job := spool.read(state, id, most))]
 
 
 def _row(job: Job, settings: object) -> list[str]:
@@ -1099,14 +1100,15 @@ def open_spool(words: dict) -> Spool:
     return spool
 
 
-def _settings_or_default(spool: Spool) -> object:
+def _settings_or_default(spool: Spool, quiet: bool = False) -> object:
     """Return the settings, or where config.json is broken the defaults: looking must go on."""
     try:
         return spool.settings()
     except BrokenConfig as error:
         from jobspool.config import Settings
 
-        talk(str(error))
+        if not quiet:
+            talk(str(error))
         return Settings()
 
 

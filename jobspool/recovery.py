@@ -12,6 +12,7 @@ from collections import namedtuple
 from jobspool import claim as claims
 from jobspool import durable, process, roster
 from jobspool.retry import Outcome, judge
+from jobspool.spool import READ
 from jobspool.states import PROCESSING
 
 TYPE_CHECKING = False
@@ -48,7 +49,7 @@ def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> li
         elif kind == "forget":
             roster.forget(what)
         else:
-            durable.remove(what)
+            _remove_leftover(what)
     return mended
 
 
@@ -119,6 +120,19 @@ def _settle_lost(spool: Spool, recorded: claims.Recorded) -> Mended | None:
         return None
     durable.sync_directory(spool.folder(recorded.state))
     return Mended(recorded.claim.id, recorded.state, LOST)
+
+
+def _remove_leftover(path: str) -> None:
+    """Remove the file, unless it is an outcome that a living worker couldn't record yet: that is locked."""
+    try:
+        descriptor = os.open(path, READ)
+    except FileNotFoundError:
+        return  # RACE: somebody else removed it
+    try:
+        if durable.lock(descriptor):
+            durable.remove(path)
+    finally:
+        os.close(descriptor)
 
 
 def _leftovers(spool: Spool) -> list[str]:

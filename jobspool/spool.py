@@ -12,7 +12,7 @@ import stat
 import time
 
 from jobspool import config, durable
-from jobspool.errors import AmbiguousJob, JobExists, NoSuchJob, NotAJob, NotASpool, UnsafeSpool, WrongValue
+from jobspool.errors import AmbiguousJob, BrokenConfig, JobExists, NoSuchJob, NotAJob, NotASpool, UnsafeSpool, WrongValue
 from jobspool.job import ENDING, IGNORED_ENDINGS, Job, check, check_id, id_of, new_id, parse, written
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, may_put
 
@@ -203,22 +203,27 @@ class Spool:
 
     def jobs(self, state: str | None = None) -> Iterator[Job]:
         """Yield the jobs in that state, or in all, in no order. What moves away meanwhile is left out."""
+        limit = self._limit()
         for each in STATES if state is None else (state,):
             for id in self.names(each):
-                if job := self.read(each, id):
+                if job := self.read(each, id, limit):
                     yield job
 
-    def read(self, state: str, id: str) -> Job | None:
-        """Return the job as it lies in that state, None if it isn't there. A file that is no job has a `problem`."""
+    def read(self, state: str, id: str, limit: int | None = None) -> Job | None:
+        """Return the job as it lies in that state, None if it isn't there. A file that is no job has a `problem`.
+
+        `limit` is the largest size of a job in bytes, if the caller knows the setting already.
+        """
+        limit = self._limit() if limit is None else limit
         path = self.path(state, id)
         try:
             found = os.lstat(path)
             problem = distrust_type(found)
             record = {}
             if problem is None:
-                content, found = read_file(path, self.settings().max_job_bytes)
+                content, found = read_file(path, limit)
                 check_id(id)
-                record = parse(content, self.settings().max_job_bytes)
+                record = parse(content, limit)
         except FileNotFoundError:
             return None
         except NotAJob as error:
@@ -226,6 +231,13 @@ class Spool:
         except OSError as error:
             problem = ODD_FILES.get(error.errno, error.strerror)
         return Job(id, state, record, found.st_mtime_ns / 1e9, found.st_ctime_ns / 1e9, problem)
+
+    def _limit(self) -> int:
+        """Return the largest size of a job, in bytes; looking goes on with the default where config.json is broken."""
+        try:
+            return self.settings().max_job_bytes
+        except BrokenConfig:
+            return config.Settings().max_job_bytes
 
     def find(self, handle: str) -> Job:
         """Return the one job that `handle` names: its id, a part of it, or its file's name or path.

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from jobspool.command import CannotStart, direct, enter, find_program, words
 
 
-
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
     """A directory with `show`, which prints its words one a line, and `fails`, which exits 3."""
@@ -28,7 +27,9 @@ def ended(argv, programs):
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": "/nowhere"}
     try:
         program = find_program(argv[0], environment["PATH"])
-        done = subprocess.run(argv, executable=program, capture_output=True, env=environment, cwd=programs, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            argv, executable=program, capture_output=True, env=environment, cwd=programs, stdin=subprocess.DEVNULL
+        )
     except CannotStart as problem:
         return problem.status, b""
     except PermissionError:

@@ -141,7 +141,10 @@ def test_each_word_has_its_rule(word, value, rule):
         ([{"command": "x"}], "not a JSON object"),
         ("make", "not a JSON object"),
         ({"comand": "x"}, "unknown key 'comand', did you mean 'command'? (meta is the place for one's own)"),
-        ({"command": "x", "max-retry": 1}, "unknown key 'max-retry', did you mean 'max_retries'? (meta is the place for one's own)"),
+        (
+            {"command": "x", "max-retry": 1},
+            "unknown key 'max-retry', did you mean 'max_retries'? (meta is the place for one's own)",
+        ),
         ({"command": "x", "zzz": 1}, "unknown key 'zzz' (meta is the place for one's own)"),
     ],
 )
@@ -257,9 +260,7 @@ def test_the_handle_is_the_short_way_to_name_a_job(id, handle):
     assert Job(id, "pending", {}, 0.0, 0.0).handle == handle
 
 
-@pytest.mark.parametrize(
-    ("record", "line"), [({"command": "a | b"}, "a | b"), ({"argv": ["a", "b c"]}, "a 'b c'"), ({}, "")]
-)
+@pytest.mark.parametrize(("record", "line"), [({"command": "a | b"}, "a | b"), ({"argv": ["a", "b c"]}, "a 'b c'"), ({}, "")])
 def test_a_jobs_command_is_what_a_person_would_type(record, line):
     assert Job("x", "pending", record, 0.0, 0.0).command == line
 

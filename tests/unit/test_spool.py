@@ -258,7 +258,8 @@ def test_many_jobs_are_added_in_their_order(spool):
 
 
 @pytest.mark.parametrize(
-    ("last", "error"), [({"command": ""}, NotAJob), (("a", {"command": "x"}), JobExists), (("there", {"command": "x"}), JobExists)]
+    ("last", "error"),
+    [({"command": ""}, NotAJob), (("a", {"command": "x"}), JobExists), (("there", {"command": "x"}), JobExists)],
 )
 def test_of_many_jobs_all_or_none_are_added(spool, last, error):
     drop(spool, "there", {"command": "older"}, "done")

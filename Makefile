@@ -1,0 +1,50 @@
+# queuectl: `make demo` shows it, `make test` tests it; each sets up .venv first, with nothing but Python and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5
+
+.PHONY: help demo test verify lint test-deps install clean
+.DEFAULT_GOAL := help
+
+help: ## say what can be made
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(READY) ## real workers run real jobs through every state
+	$(BIN)/python tests/demo.py
+
+test: $(READY) ## all the tests
+	$(BIN)/python -m pytest tests/ -v
+
+verify: $(READY) ## check each promise of the README here, in under a minute
+	$(BIN)/python verify_all.py
+
+lint: $(READY) ## ruff, and mandoc on the manual
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@command -v mandoc >/dev/null || { echo "lint: mandoc is missing: make test-deps"; exit 1; }
+	mandoc -T lint -W warning $(MANUAL)
+
+test-deps: ## what tests need beside Python: mandoc (Debian's packages)
+	@if command -v mandoc >/dev/null; then echo "test-deps: mandoc is there"; \
+	elif ! command -v apt-get >/dev/null; then echo "test-deps: no apt-get here: install mandoc by hand, or its tests are skipped"; \
+	else sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq mandoc; fi
+
+install: ## for this user: by pipx where it is there, else pip
+	@if command -v pipx >/dev/null; then pipx install --force .; else $(PYTHON) -m pip install --user .; fi
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "queuectl needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1): make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) lacks its venv module: on Debian, apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet -e '.[dev]'
+	@touch $@

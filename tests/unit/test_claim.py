@@ -1,0 +1,571 @@
+"""A job is claimed by one, and its outcome stays; hands win over what was about to be recorded."""
+
+import errno
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from kit import drop, mv, new_spool, where
+
+from jobspool import Spool, durable
+from jobspool import claim as claims
+from jobspool.claim import Claim, Refused
+from jobspool.job import iso, last_mark, same_time
+from jobspool.retry import Outcome, Verdict
+from jobspool.states import STATES
+
+NOW = 4_000_000_000.0  # beyond the mtime of every file that is written meanwhile
+EXIT_1 = Outcome(NOW, NOW + 3, 1, None, "exit 1")
+VERDICTS = {
+    "done": (Outcome(NOW, NOW + 3, 0), Verdict("done", "done", None)),
+    "failed": (EXIT_1, Verdict("failed", "failed", NOW + 5)),
+    "dead": (EXIT_1, Verdict("dead", "dead", None)),
+    "interrupted": (Outcome(NOW, NOW + 3, signal="SIGTERM", reason="interrupted", interrupted=True), Verdict("interrupted", "pending", None)),
+}  # fmt: skip
+
+
+@pytest.fixture(params=["renameat2", "no flags"])
+def spool(request, tmp_path, monkeypatch):
+    """A spool whose clock stands at NOW; once with the kernel's flags for renames, once on a file system without."""
+    if request.param == "no flags":
+        monkeypatch.setattr(durable, "_renameat2", lambda *_: errno.ENOSYS)
+    return Spool(new_spool(tmp_path).root, now=lambda: NOW)
+
+
+def take(spool, id="x"):
+    return claims.take(spool, id, spool.settings())
+
+
+def write(claim, word):
+    """The job with this outcome, written down and not yet in its place."""
+    outcome, verdict = VERDICTS[word]
+    return claim.write(claims.entry_for(claim, outcome, verdict, "here:1"), claim.spool.settings())
+
+
+def record(claim, word):
+    return write(claim, word).settle()
+
+
+def mtime(spool, state, id="x"):
+    return os.stat(spool.path(state, id)).st_mtime
+
+
+def everything(spool):
+    """What lies where: {state/id: command}; and nothing is left in tmp/."""
+    assert os.listdir(f"{spool.root}/tmp") == []
+    return {f"{job.state}/{job.id}": job.command for job in spool.jobs()}
+
+
+def looks(path):
+    """What the file is, and when it was last changed: its content, its time or its name."""
+    found = os.lstat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def is_locked(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return not durable.lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- claiming
+
+
+def test_a_claimed_job_lies_in_processing_locked_since_now(spool):
+    drop(spool, "x", {"command": "make", "meta": 1})
+    claim = take(spool)
+    assert (claim.id, claim.record, claim.number, claim.holds()) == ("x", {"command": "make", "meta": 1}, 1, True)
+    assert (where(spool, "x"), mtime(spool, "processing")) == (["processing"], NOW)
+    assert is_locked(claim.place)
+    claim.release()
+    assert not is_locked(claim.place)
+
+
+def test_of_many_who_want_a_job_one_gets_it(spool):
+    for number in range(20):
+        drop(spool, f"{number}", {"command": "x"})
+    got = []
+    start = threading.Barrier(8)
+
+    def worker():
+        start.wait()
+        got.extend(claim for number in range(20) if isinstance(claim := take(spool, f"{number}"), Claim))
+
+    threads = [threading.Thread(target=worker) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claim.id for claim in got) == sorted(f"{number}" for number in range(20))
+    assert spool.count("processing") == 20
+
+
+def test_a_job_that_has_gone_is_refused(spool):
+    assert take(spool) == Refused("gone")
+
+
+def test_a_job_whose_lock_is_held_is_refused(spool):
+    drop(spool, "x", {"command": "x"})
+    claim = take(spool)
+    mv(spool, "x", "processing", "pending")
+    assert take(spool) == Refused("held")
+    claim.release()
+    assert isinstance(take(spool), Claim)
+
+
+def test_a_job_before_its_time_is_refused(spool):
+    path = drop(spool, "x", {"command": "x"})
+    os.utime(path, (NOW + 1, NOW + 1))
+    assert (take(spool), mtime(spool, "pending")) == (Refused("early"), NOW + 1)
+
+
+def test_a_job_whose_name_runs_is_refused_and_not_touched(spool):
+    drop(spool, "x", {"command": "runs"}, "processing")
+    path = drop(spool, "x", {"command": "waits"})
+    before = looks(path)
+    assert (take(spool), looks(path)) == (Refused("twin"), before)
+    assert everything(spool) == {"processing/x": "runs", "pending/x": "waits"}
+
+
+def test_a_job_whose_name_begins_to_run_in_this_instant_is_refused_with_its_time(spool, monkeypatch):
+    path = drop(spool, "x", {"command": "waits"})
+    os.utime(path, (NOW - 9, NOW - 9))
+    stamp = durable.stamp
+    monkeypatch.setattr(durable, "stamp", lambda *what: (drop(spool, "x", {"command": "runs"}, "processing"), stamp(*what)))
+    assert (take(spool), mtime(spool, "pending")) == (Refused("twin"), NOW - 9)
+    assert everything(spool) == {"processing/x": "runs", "pending/x": "waits"}
+
+
+@pytest.mark.parametrize("content", [b"", b'{"command": "mak', b'{"command": 1}', b"[" * 100_000])
+def test_a_file_that_is_no_whole_job_is_refused_and_not_touched(spool, content):
+    path = drop(spool, "x", content)
+    before = looks(path)
+    refused = take(spool)
+    assert (refused.kind, bool(refused.why)) == ("unfit", True)
+    assert (path.read_bytes(), looks(path)) == (content, before)
+
+
+def test_a_file_whose_name_is_too_long_for_a_job_is_unfit(spool):
+    drop(spool, "x" * 201, {"command": "x"})
+    assert take(spool, "x" * 201) == Refused("unfit", "an id can't be longer than 200 bytes")
+
+
+def link(path):
+    path.rename(path.parent.parent / "elsewhere")
+    os.symlink(path.parent.parent / "elsewhere", path)
+
+
+def hard_link(path):
+    os.link(path, path.parent.parent / "elsewhere")
+
+
+def fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (link, "a symbolic link, not a regular file"),
+        (hard_link, "it has 2 links: copy it instead of linking"),
+        (fifo, "a FIFO, not a regular file"),
+        (folder, "a directory, not a regular file"),
+        (lambda path: path.chmod(0o666), "anyone may write it: chmod o-w"),
+    ],
+)
+def test_a_file_that_others_could_have_made_is_never_run_nor_changed(spool, spoil, why):
+    path = drop(spool, "x", {"command": "x"})
+    spoil(path)
+    before = looks(path)
+    assert (take(spool), looks(path)) == (Refused("unsafe", why), before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+class TestOfOthers:
+    """Files of other users: 1234 is nobody here."""
+
+    def test_a_strangers_job_is_not_run(self, spool):
+        os.chown(drop(spool, "x", {"command": "x"}), 1234, -1)
+        assert take(spool) == Refused("unsafe", "it belongs to user 1234, whom this worker doesn't serve")
+
+    def test_a_job_that_a_foreign_group_may_write_is_not_run(self, spool):
+        path = drop(spool, "x", {"command": "x"})
+        os.chown(path, -1, 1234)
+        path.chmod(0o660)
+        assert take(spool) == Refused("unsafe", "a foreign group, 1234, may write it: chmod g-w")
+
+    def test_a_members_job_is_run_by_another_member_in_a_shared_spool(self, spool):
+        import grp
+        import pwd
+
+        member = next(
+            user for user in pwd.getpwall() if user.pw_uid and user.pw_gid in {group.gr_gid for group in grp.getgrall()}
+        )
+        shared = Spool.init(f"{spool.root}-shared", grp.getgrgid(member.pw_gid).gr_name)
+        for above in (Path(spool.root).parent, *Path(spool.root).parent.parents[:2]):
+            above.chmod(0o755)
+        for id in ("x", "warm"):
+            path = drop(shared, id, {"command": "make"})
+            os.chown(path, member.pw_uid, member.pw_gid)
+            path.chmod(0o660)
+        shared.now = lambda: NOW
+        take(shared, "warm").release()  # what is imported by need must be so before we are somebody else
+        pid = os.fork()
+        if pid == 0:
+            os.setgroups([member.pw_gid])
+            os.setgid(member.pw_gid)
+            os.setuid(4321)
+            os._exit(0 if isinstance(take(shared), Claim) else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert where(shared, "x") == ["processing"]
+
+
+def test_what_hands_put_under_the_name_in_this_instant_is_not_claimed(spool, monkeypatch):
+    drop(spool, "x", {"command": "seen"})
+    move = durable.move
+
+    def quicker_hands(source, target):
+        monkeypatch.setattr(durable, "move", move)
+        mv(spool, "x", "pending", "dead")
+        drop(spool, "x", {"command": "put"})
+        move(source, target)
+
+    monkeypatch.setattr(durable, "move", quicker_hands)
+    assert take(spool) == Refused("gone")
+    assert everything(spool) == {"dead/x": "seen", "pending/x": "put"}
+
+
+# ---- recording
+
+
+def test_a_recorded_job_says_all_about_its_attempt(spool):
+    drop(spool, "x", {"command": "make", "meta": [1]})
+    claim = take(spool)
+    outcome = Outcome(NOW, NOW + 3.25, 1, None, "exit 1", 0.5, 4096)
+    verdict = Verdict("failed", "failed", NOW + 5)
+    assert claim.write(claims.entry_for(claim, outcome, verdict, "here:1"), spool.settings()).settle()
+    assert json.loads(Path(spool.path("failed", "x")).read_text()) == {
+        "command": "make",
+        "meta": [1],
+        "attempts": [
+            {
+                "number": 1,
+                "started": "2096-10-02T07:06:40.000000Z",
+                "ended": "2096-10-02T07:06:43.250000Z",
+                "duration": 3.25,
+                "worker": "here:1",
+                "exit": 1,
+                "reason": "exit 1",
+                "verdict": "failed",
+                "due": "2096-10-02T07:06:45.000000Z",
+                "cpu": 0.5,
+                "memory": 4096,
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "time"), [("done", "done", NOW + 3), ("failed", "failed", NOW + 5), ("dead", "dead", NOW + 3)]
+)
+def test_each_verdict_has_its_state_and_its_time(spool, word, state, time):
+    drop(spool, "x", {"command": "make"})
+    assert record(take(spool), word)
+    assert (everything(spool), mtime(spool, state)) == ({f"{state}/x": "make"}, time)
+    assert not is_locked(spool.path(state, "x"))
+
+
+def test_an_interrupted_job_is_pending_again_with_the_time_it_had(spool):
+    os.utime(drop(spool, "x", {"command": "make"}), (NOW - 60, NOW - 60))
+    assert record(take(spool), "interrupted")
+    assert (everything(spool), mtime(spool, "pending")) == ({"pending/x": "make"}, NOW - 60)
+
+
+def test_attempts_are_numbered_and_kept(spool):
+    drop(spool, "x", {"command": "make"})
+    for _ in range(2):
+        record(take(spool), "interrupted")
+    record(take(spool), "done")
+    assert [(entry["number"], entry["verdict"]) for entry in spool.read("done", "x").attempts] == [
+        (1, "interrupted"),
+        (2, "interrupted"),
+        (3, "done"),
+    ]
+
+
+def test_a_recorded_job_is_the_users_alone(spool):
+    drop(spool, "x", {"command": "make"})
+    record(take(spool), "done")
+    assert os.stat(spool.path("done", "x")).st_mode & 0o777 == 0o600
+
+
+def test_recording_lets_go_of_everything(spool):
+    drop(spool, "x", {"command": "make"})
+    before = len(os.listdir("/proc/self/fd"))
+    record(take(spool), "done")
+    drop(spool, "y", {"command": "make"})
+    claim = take(spool, "y")
+    mv(spool, "y", "processing", "dead")
+    record(claim, "done")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("word", VERDICTS)
+@pytest.mark.parametrize("target", [state for state in STATES if state != "processing"])
+def test_nothing_is_recorded_over_what_hands_moved_away(spool, word, target):
+    drop(spool, "x", {"command": "make"})
+    recorded = write(take(spool), word)
+    mv(spool, "x", "processing", target)
+    before = looks(spool.path(target, "x"))
+    assert not recorded.settle()
+    assert (everything(spool), looks(spool.path(target, "x"))) == ({f"{target}/x": "make"}, before)
+
+
+def test_nothing_is_recorded_of_a_job_that_hands_removed(spool):
+    drop(spool, "x", {"command": "make"})
+    recorded = write(take(spool), "done")
+    os.unlink(spool.path("processing", "x"))
+    assert (recorded.settle(), everything(spool)) == (False, {})
+
+
+def test_what_hands_put_in_the_place_of_the_claimed_job_stays(spool):
+    drop(spool, "x", {"command": "claimed"})
+    recorded = write(take(spool), "done")
+    mv(spool, "x", "processing", "dead")
+    drop(spool, "x", {"command": "put"}, "processing")
+    assert not recorded.settle()
+    assert everything(spool) == {"dead/x": "claimed", "processing/x": "put"}
+
+
+def test_what_hands_put_there_in_this_instant_stays(spool, monkeypatch):
+    if durable._renameat2("", "", 0) == errno.ENOSYS:
+        pytest.skip("without the kernel's flag this instant is open: see durable.exchange")
+    drop(spool, "x", {"command": "claimed"})
+    recorded = write(take(spool), "done")
+    exchange = durable.exchange
+
+    def quicker_hands(newer, older):
+        monkeypatch.setattr(durable, "exchange", exchange)
+        mv(spool, "x", "processing", "dead")
+        drop(spool, "x", {"command": "put"}, "processing")
+        return exchange(newer, older)
+
+    monkeypatch.setattr(durable, "exchange", quicker_hands)
+    assert not recorded.settle()
+    assert everything(spool) == {"dead/x": "claimed", "processing/x": "put"}
+
+
+def test_what_hands_move_away_in_this_instant_is_not_there_twice(spool, monkeypatch):
+    drop(spool, "x", {"command": "claimed"})
+    recorded = write(take(spool), "done")
+    exchange = durable.exchange
+
+    def quicker_hands(newer, older):
+        mv(spool, "x", "processing", "dead")
+        return exchange(newer, older)
+
+    monkeypatch.setattr(durable, "exchange", quicker_hands)
+    assert (recorded.settle(), everything(spool)) == (False, {"dead/x": "claimed"})
+
+
+def test_what_hands_take_away_behind_the_exchange_stays_where_they_put_it(spool, monkeypatch):
+    drop(spool, "x", {"command": "claimed"})
+    recorded = write(take(spool), "done")
+    move = durable.move
+
+    def quicker_hands(source, target):
+        monkeypatch.setattr(durable, "move", move)
+        mv(spool, "x", "processing", "failed")
+        move(source, target)
+
+    monkeypatch.setattr(durable, "move", quicker_hands)
+    assert (recorded.settle(), everything(spool)) == (False, {"failed/x": "claimed"})
+
+
+@pytest.mark.parametrize(
+    ("word", "state"), [("done", "done"), ("failed", "failed"), ("dead", "dead"), ("interrupted", "pending")]
+)
+def test_what_lies_where_the_job_goes_is_set_aside_not_replaced(spool, word, state):
+    drop(spool, "x", {"command": "runs"})
+    claim = take(spool)
+    drop(spool, "x", {"command": "lies there"}, state)
+    assert record(claim, word)
+    assert everything(spool) == {f"{state}/x": "runs", f"{state}/x~1": "lies there"}
+
+
+def test_trouble_while_recording_is_gone_on_from_where_it_was(spool, monkeypatch):
+    drop(spool, "x", {"command": "make"})
+    recorded = write(take(spool), "done")
+    move = durable.move
+
+    def full(*_):
+        monkeypatch.setattr(durable, "move", move)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(durable, "move", full)
+    with pytest.raises(OSError, match="No space"):
+        recorded.settle()
+    assert is_locked(spool.path("processing", "x"))
+    assert (recorded.settle(), everything(spool)) == (True, {"done/x": "make"})
+
+
+# ---- a recorded outcome is told from a new claim
+
+
+@pytest.mark.parametrize("word", VERDICTS)
+def test_an_orphan_whose_outcome_was_recorded_is_finished(spool, word):
+    drop(spool, "x", {"command": "make"})
+    recorded = write(take(spool), word)
+    recorded.change_places()
+    recorded.drop()  # as kill -9 does
+    orphan = claims.adopt(spool, "x", spool.settings())
+    state = VERDICTS[word][1].state
+    assert (claims.finish(orphan), everything(spool)) == (state, {f"{state}/x": "make"})
+
+
+@pytest.mark.parametrize("word", VERDICTS)
+def test_an_orphan_that_was_claimed_again_has_no_outcome(spool, word):
+    drop(spool, "x", {"command": "make"})
+    record(take(spool), word)
+    state = VERDICTS[word][1].state
+    if state != "pending":
+        mv(spool, "x", state, "pending")
+    spool.now = lambda: NOW + 10
+    take(spool).release()
+    orphan = claims.adopt(spool, "x", spool.settings())
+    assert (claims.finish(orphan), where(spool, "x")) == (None, ["processing"])
+
+
+def test_a_claim_in_the_very_microsecond_of_its_mark_is_told_from_a_record(spool):
+    drop(spool, "x", {"command": "x", "attempts": [{"verdict": "failed", "ended": iso(NOW - 9), "due": iso(NOW)}]})
+    claim = take(spool)
+    assert not same_time(mtime(spool, "processing"), last_mark(claim.record))
+
+
+# ---- adopting
+
+
+def test_a_job_that_runs_is_not_adopted(spool):
+    drop(spool, "x", {"command": "x"})
+    claim = take(spool)
+    assert claims.adopt(spool, "x", spool.settings()) == Refused("held")
+    claim.release()
+    assert claims.adopt(spool, "x", spool.settings()).record == {"command": "x"}
+
+
+def test_an_orphan_is_adopted_by_one(spool):
+    drop(spool, "x", {"command": "x"}, "processing")
+    claim = claims.adopt(spool, "x", spool.settings())
+    assert claims.adopt(spool, "x", spool.settings()) == Refused("held")
+    claim.release()
+
+
+def test_what_is_no_job_is_not_adopted(spool):
+    drop(spool, "x", b"{", "processing")
+    assert claims.adopt(spool, "x", spool.settings()).kind == "unfit"
+    assert claims.adopt(spool, "y", spool.settings()) == Refused("gone")
+
+
+# ---- due again, buried, noted
+
+
+def tried(verdict, due=None):
+    return {"number": 1, "verdict": verdict, "ended": iso(NOW - 9), **({"due": iso(due)} if due else {})}
+
+
+def test_a_failed_job_whose_time_has_come_is_pending_and_may_run(spool):
+    os.utime(drop(spool, "x", {"command": "x", "attempts": [tried("failed", NOW)]}, "failed"), (NOW, NOW))
+    assert claims.due_again(spool, "x", NOW) is None
+    assert (where(spool, "x"), isinstance(take(spool), Claim)) == (["pending"], True)
+
+
+def test_a_failed_job_taken_out_by_hand_may_run_before_its_time(spool):
+    os.utime(drop(spool, "x", {"command": "x", "attempts": [tried("failed", NOW + 60)]}, "failed"), (NOW + 60, NOW + 60))
+    mv(spool, "x", "failed", "pending")
+    assert isinstance(take(spool), Claim)
+
+
+def test_a_failed_job_before_its_time_stays(spool):
+    os.utime(drop(spool, "x", {"command": "x"}, "failed"), (NOW + 5, NOW + 5))
+    assert (claims.due_again(spool, "x", NOW), where(spool, "x")) == (NOW + 5, ["failed"])
+
+
+def test_a_failed_job_that_has_gone_is_not_looked_for_again(spool):
+    assert claims.due_again(spool, "x", NOW) is None
+
+
+def test_a_failed_job_lets_a_pending_one_of_its_name_go_first(spool):
+    drop(spool, "x", {"command": "failed"}, "failed")
+    drop(spool, "x", {"command": "pending"})
+    assert claims.due_again(spool, "x", NOW) == NOW + 1
+    assert everything(spool) == {"failed/x": "failed", "pending/x": "pending"}
+
+
+def test_what_is_no_job_is_buried_with_its_content_untouched(spool):
+    drop(spool, "x", b"not a job")
+    drop(spool, "x", {"command": "older"}, "dead")
+    assert claims.bury(spool, "x")
+    assert Path(spool.path("dead", "x")).read_bytes() == b"not a job"
+    assert spool.read("dead", "x~1").command == "older"
+
+
+def test_what_has_gone_is_not_buried(spool):
+    assert not claims.bury(spool, "x")
+
+
+@pytest.mark.parametrize("verdict", ["failed", "interrupted"])
+def test_a_job_that_hands_put_into_dead_is_noted_as_dead(spool, verdict):
+    first = {"number": 1, "verdict": "failed", "ended": iso(NOW - 20), "due": iso(NOW - 10)}
+    drop(spool, "x", {"command": "x", "meta": 1, "attempts": [first, tried(verdict, NOW)]}, "dead")
+    assert claims.note_dead(spool, "x", spool.settings())
+    assert json.loads(Path(spool.path("dead", "x")).read_text()) == {
+        "command": "x",
+        "meta": 1,
+        "attempts": [first, {"number": 1, "verdict": "dead", "ended": iso(NOW - 9)}],
+    }
+    assert (mtime(spool, "dead"), everything(spool)) == (NOW, {"dead/x": "x"})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"no job", {"command": "x"}, {"command": "x", "attempts": [tried("dead")]}, {"command": "x", "attempts": [tried("done")]}],
+)
+def test_what_needs_no_note_gets_none(spool, content):
+    path = drop(spool, "x", content, "dead")
+    before = looks(path)
+    assert not claims.note_dead(spool, "x", spool.settings())
+    assert looks(path) == before
+
+
+def test_a_job_that_somebody_is_at_is_not_noted(spool):
+    path = drop(spool, "x", {"command": "x", "attempts": [tried("failed", NOW)]}, "dead")
+    with open(path) as held:
+        durable.lock(held.fileno())
+        assert not claims.note_dead(spool, "x", spool.settings())
+    assert claims.note_dead(spool, "x", spool.settings())
+
+
+def test_a_job_taken_out_of_dead_while_it_is_noted_stays_where_hands_put_it(spool, monkeypatch):
+    drop(spool, "x", {"command": "x", "attempts": [tried("failed", NOW)]}, "dead")
+    sync = durable.sync
+    monkeypatch.setattr(durable, "sync", lambda descriptor: (mv(spool, "x", "dead", "pending"), sync(descriptor)))
+    assert not claims.note_dead(spool, "x", spool.settings())
+    assert everything(spool) == {"pending/x": "x"}
+
+
+def test_trouble_while_noting_lets_go_of_the_job(spool):
+    path = drop(spool, "x", {"command": "x", "attempts": [tried("failed", NOW)]}, "dead")
+    os.rmdir(f"{spool.root}/tmp")
+    with pytest.raises(FileNotFoundError):
+        claims.note_dead(spool, "x", spool.settings())
+    assert not is_locked(path)
