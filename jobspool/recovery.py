@@ -7,6 +7,7 @@ recorded is moved to where its verdict says; any other is a lost attempt, and is
 from __future__ import annotations
 
 import os
+import signal
 from collections import namedtuple
 
 from jobspool import claim as claims
@@ -66,10 +67,12 @@ def overdue(spool: Spool, settings: Settings) -> list[roster.Entry]:
     return found
 
 
-def end_overdue(spool: Spool, settings: Settings) -> None:
-    """Kill the jobs that overdue() names: their worker, which would have ended them, is dead."""
-    for entry in overdue(spool, settings):
-        process.end_group(entry.group, 9)
+def end_overdue(spool: Spool, settings: Settings) -> bool:
+    """Kill the jobs that overdue() names: their worker, which would have ended them, is dead. Tell whether there were any."""
+    late = overdue(spool, settings)
+    for entry in late:
+        process.end_group(entry.group, signal.SIGKILL)
+    return bool(late)
 
 
 def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: float) -> Mended | None:

@@ -406,15 +406,16 @@ class Supervisor:
 
     def _mend(self, clock: float) -> None:
         running = frozenset(id for hand in self.hands.values() for id in hand.running)
+        self._mend_at = clock + SCAN_EVERY
         try:
             for mended in recovery.mend(self.spool, recovery.plan(self.spool, running), self.settings, random.random()):
                 self._event("recovered", id=mended.id, state=mended.state, why=mended.why)
                 if mended.state == FAILED:
                     self._look_failed(mended.id)
-            recovery.end_overdue(self.spool, self.settings)
+            if recovery.end_overdue(self.spool, self.settings):
+                self._mend_at = clock + LOOK_AGAIN
         except OSError as error:
             self._trouble(f"can't recover: {error.strerror}: {error.filename}")
-        self._mend_at = clock + SCAN_EVERY
 
     def _may_be_drained(self) -> bool:
         busy = any(hand.running for hand in self.hands.values())

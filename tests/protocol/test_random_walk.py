@@ -97,6 +97,7 @@ class Walk(RuleBasedStateMachine):
 
     # ---- the program
 
+    @precondition(lambda self: len(self.files()) < 4)
     @rule(id=NAMES, priority=st.integers(-1, 1))
     def enqueue(self, id, priority):
         token = self.new_token()
@@ -121,7 +122,7 @@ class Walk(RuleBasedStateMachine):
         assert attempt.token not in self.ended, "a job whose end was recorded was claimed again"
         for other in self.held():
             assert other.claim.id != id or other.disturbed, "two jobs of one name run at once"
-            assert other.token != attempt.token or other.stage == "exchanged", "one job runs twice at once"
+            assert other.token != attempt.token or other.stage != "claimed", "one job runs twice at once"
         self.attempts.append(attempt)
 
     @precondition(lambda self: self.at("claimed"))
@@ -179,7 +180,7 @@ class Walk(RuleBasedStateMachine):
         if attempt.recorded:
             os.close(attempt.recorded.descriptor)
             attempt.recorded = None
-        if job_lives_on:
+        if job_lives_on and attempt.stage == "claimed":  # what is written down has ended
             self.ghosts.append(attempt)
         else:
             close(attempt)
@@ -189,6 +190,7 @@ class Walk(RuleBasedStateMachine):
     def a_job_without_a_worker_ends(self):
         close(self.ghosts.pop())
 
+    @precondition(lambda self: self.files(PROCESSING))
     @rule()
     def recover(self):
         before = {token: self.attempts_of(*place) for token, place in self.places.items() if place[0] == PROCESSING}
@@ -234,13 +236,14 @@ class Walk(RuleBasedStateMachine):
         self.tokens.remove(self.token_at(state, id))
         os.unlink(self.spool.path(state, id))
 
-    @precondition(lambda self: self.files())
+    @precondition(lambda self: self.files(PENDING, FAILED, PROCESSING))
     @rule(pick=ANY, seconds=st.integers(-5, 5))
     def touch(self, pick, seconds):
-        state, id = self.one_of(self.files(), pick)
+        state, id = self.one_of(self.files(PENDING, FAILED, PROCESSING), pick)
         self.by_hand(state, id)
         os.utime(self.spool.path(state, id), (self.clock + seconds, self.clock + seconds))
 
+    @precondition(lambda self: len(self.files()) < 6)
     @rule(id=NAMES)
     def drop(self, id):
         """Put a new job of that name into pending/, whatever else has the name."""
@@ -253,6 +256,7 @@ class Walk(RuleBasedStateMachine):
         os.rename(path, self.spool.path(PENDING, id))
         self.tokens.add(token)
 
+    @precondition(lambda self: any(os.stat(self.spool.path(*file)).st_mtime > self.clock for file in self.files()))
     @rule(seconds=st.integers(1, 5))
     def time_passes(self, seconds):
         self.clock += seconds

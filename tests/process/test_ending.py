@@ -1,0 +1,125 @@
+"""How attempts and workers are ended."""
+
+import os
+import signal
+import subprocess
+
+from kit import QUEUECTL, comes_to, gone, log, pool, until, where, workers
+
+from jobspool import config
+
+
+def pids(path):
+    """The process ids that a job wrote to a file, once it has written that many lines."""
+    return [int(word) for word in path.read_text().split()]
+
+
+def start_long(spool, tmp_path, id="long", trap=""):
+    """Let a job run that waits for ever, with a child; return the ids of both processes."""
+    file = tmp_path / f"{id}.pids"
+    spool.add(f"{trap} sh -c 'sleep 1000' & echo $$ $! > {file}.new; mv {file}.new {file}; while :; do sleep 0.1; done", id=id)
+    until(file.exists, "the job to run")
+    return pids(file)
+
+
+def test_a_timeout_ends_the_whole_group(spool, tmp_path):
+    file = tmp_path / "pids"
+    with pool(spool):
+        spool.add(f"sleep 1000 & echo $$ $! > {file}; wait", id="x", timeout=0.5, max_retries=0)
+        (attempt,) = comes_to(spool, "x", "dead").attempts
+        assert (attempt["reason"], attempt["signal"]) == ("timeout after 0.5 s", "SIGTERM")
+        assert all(map(gone, pids(file)))
+
+
+def test_what_ignores_term_is_killed_after_the_grace(spool, tmp_path):
+    config.change(spool.root, "grace", 0.5, spool.spare(), 0o600)
+    file = tmp_path / "pids"
+    with pool(spool):
+        deaf = f"trap '' TERM; (while :; do sleep 1; done) & echo $$ $! > {file}; while :; do sleep 1; done"
+        spool.add(deaf, id="x", timeout=0.5, max_retries=0)
+        (attempt,) = comes_to(spool, "x", "dead").attempts
+        assert (attempt["reason"], attempt["signal"]) == ("timeout after 0.5 s", "SIGKILL")
+        assert 1 <= attempt["duration"] < 5
+        assert all(map(gone, pids(file)))
+
+
+def test_a_job_that_exits_0_at_the_timeouts_term_has_failed_all_the_same(spool):
+    with pool(spool):
+        spool.add("trap 'exit 0' TERM; sleep 1000 & wait", id="x", timeout=0.5, max_retries=0)
+        (attempt,) = comes_to(spool, "x", "dead").attempts
+    assert attempt["reason"] == "timeout after 0.5 s"
+
+
+def test_stop_lets_jobs_finish(spool, tmp_path):
+    go = tmp_path / "go"
+    spool.add(f"until test -e {go}; do sleep 0.01; done", id="x")
+    with pool(spool) as supervisor:
+        comes_to(spool, "x", "processing")
+        stopping = subprocess.Popen([*QUEUECTL, "--spool", spool.root, "stop"], stderr=subprocess.PIPE, text=True)
+        until(lambda: b"stopping" in supervisor.log.read_bytes(), "the supervisor to stop")
+        assert (stopping.poll(), where(spool, "x")) == (None, ["processing"])
+        go.touch()
+        assert stopping.communicate(timeout=30)[1] == "queuectl: stopped: 1 worker gone\n"
+        assert (supervisor.wait(10), where(spool, "x")) == (0, ["done"])
+
+
+def test_stop_now_puts_jobs_back_uncounted_with_their_place_in_line(spool, tmp_path):
+    with pool(spool) as supervisor:
+        spool.add("true", id="first")
+        comes_to(spool, "first", "done")
+        processes = start_long(spool, tmp_path)
+        os.utime(spool.path("done", "first"))
+        subprocess.run([*QUEUECTL, "--spool", spool.root, "stop", "--now", "-q"], timeout=60, check=True)
+        supervisor.wait(10)
+    assert all(map(gone, processes))
+    job = spool.read("pending", "long")
+    (attempt,) = job.attempts
+    assert (attempt["verdict"], attempt["reason"]) == ("interrupted", "interrupted")
+    assert job.mtime < spool.read("done", "first").mtime
+    assert os.listdir(f"{spool.root}/workers") == []
+
+
+def test_one_interrupt_from_the_terminal_finishes_and_the_second_interrupts(spool, tmp_path):
+    with pool(spool) as supervisor:
+        processes = start_long(spool, tmp_path)
+        supervisor.send_signal(signal.SIGINT)
+        until(lambda: b"stopping" in supervisor.log.read_bytes())
+        assert where(spool, "long") == ["processing"]
+        supervisor.send_signal(signal.SIGINT)
+        assert supervisor.wait(30) == 0
+    assert (where(spool, "long"), all(map(gone, processes))) == (["pending"], True)
+
+
+def test_workers_whose_supervisor_is_killed_finish_and_end(spool, tmp_path):
+    go = tmp_path / "go"
+    spool.add(f"until test -e {go}; do sleep 0.01; done; echo finished", id="x")
+    with pool(spool, 2) as supervisor:
+        comes_to(spool, "x", "processing")
+        ids = workers(spool, supervisor.pid)
+        supervisor.kill()
+        supervisor.wait()
+        go.touch()
+        comes_to(spool, "x", "done")
+        until(lambda: all(map(gone, ids)), "the workers to end")
+    assert log(spool, "x") == b"finished\n"
+
+
+def test_stop_also_ends_workers_without_a_supervisor(spool, tmp_path):
+    with pool(spool) as supervisor:
+        processes = start_long(spool, tmp_path)
+        supervisor.kill()
+        supervisor.wait()
+        subprocess.run([*QUEUECTL, "--spool", spool.root, "stop", "--now", "-q"], timeout=60, check=True)
+        assert (where(spool, "long"), all(map(gone, processes))) == (["pending"], True)
+
+
+def test_a_worker_that_is_told_to_end_finishes_its_job_and_is_replaced(spool, tmp_path):
+    go = tmp_path / "go"
+    spool.add(f"until test -e {go}; do sleep 0.01; done", id="x")
+    with pool(spool) as supervisor:
+        comes_to(spool, "x", "processing")
+        (worker,) = workers(spool)
+        os.kill(worker, signal.SIGTERM)
+        go.touch()
+        comes_to(spool, "x", "done")
+        until(lambda: (now := workers(spool, supervisor.pid)) and now != [worker], "another worker")
