@@ -83,9 +83,11 @@ class Supervisor:
         self._wakeup = self._catch_signals()
         self._poll.register(self._wakeup, select.POLLIN)
         self._poll.register(self.watch, select.POLLIN)
+        for _ in range(self.count):
+            self._fork()
+        self._event("started", workers=self.count)
         with self.watch:
             self._tend()
-            self._event("started", workers=len(self.hands))
             while self.hands or not self.stopping:
                 self._wait()
                 self._tend()

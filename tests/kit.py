@@ -29,6 +29,11 @@ def until(seen, what="it", patience=PATIENCE):
     return found
 
 
+def let_pass(seconds):
+    """Let time pass where the time itself is what is measured; to wait for a thing there is until()."""
+    time.sleep(seconds)
+
+
 def queuectl(*words, spool=None, stdin="", check=False, env=None, cwd=None):
     """Run the command to its end and return it: returncode, stdout, stderr (text)."""
     return subprocess.run(

@@ -24,7 +24,7 @@ from jobspool.states import DEAD, DONE, FAILED, MOVES, PENDING, PROCESSING, STAT
 NAMES = st.sampled_from(["a", "b"])
 ANY = st.integers(0, 30)  # one of what there is, by its place in the list
 WALK = settings(
-    max_examples=800, stateful_step_count=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=600, stateful_step_count=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
 )
 BY_PROGRAM = {(move.source, move.target) for move in MOVES if move.who != "dlq retry"} | {(state, state) for state in STATES}
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK) else None  # order is tested, not the disk
@@ -311,4 +311,4 @@ def test_every_walk_keeps_every_job():
 
 def test_every_walk_keeps_every_job_on_a_file_system_without_flags(monkeypatch):
     monkeypatch.setattr(durable, "_renameat2", lambda *_: errno.ENOSYS)
-    run_state_machine_as_test(Walk, settings=settings(WALK, max_examples=300))
+    run_state_machine_as_test(Walk, settings=settings(WALK, max_examples=250))

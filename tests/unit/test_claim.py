@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import tempfile
 import threading
 from pathlib import Path
 
@@ -204,30 +205,30 @@ class TestOfOthers:
         path.chmod(0o660)
         assert take(spool) == Refused("unsafe", "a foreign group, 1234, may write it: chmod g-w")
 
-    def test_a_members_job_is_run_by_another_member_in_a_shared_spool(self, spool):
+    def test_a_members_job_is_run_by_another_member_in_a_shared_spool(self, spool, in_child):
         import grp
         import pwd
 
         member = next(
             user for user in pwd.getpwall() if user.pw_uid and user.pw_gid in {group.gr_gid for group in grp.getgrall()}
         )
-        shared = Spool.init(f"{spool.root}-shared", grp.getgrgid(member.pw_gid).gr_name)
-        for above in (Path(spool.root).parent, *Path(spool.root).parent.parents[:2]):
-            above.chmod(0o755)
-        for id in ("x", "warm"):
-            path = drop(shared, id, {"command": "make"})
-            os.chown(path, member.pw_uid, member.pw_gid)
-            path.chmod(0o660)
-        shared.now = lambda: NOW
-        take(shared, "warm").release()  # what is imported by need must be so before we are somebody else
-        pid = os.fork()
-        if pid == 0:
+
+        def claim_as_another_member():
             os.setgroups([member.pw_gid])
             os.setgid(member.pw_gid)
             os.setuid(4321)
-            os._exit(0 if isinstance(take(shared), Claim) else 1)
-        assert os.waitpid(pid, 0)[1] == 0
-        assert where(shared, "x") == ["processing"]
+            return int(isinstance(take(shared), Claim))
+
+        with tempfile.TemporaryDirectory() as folder:  # where pytest's own is closed to others
+            os.chmod(folder, 0o755)
+            shared = Spool.init(f"{folder}/spool", grp.getgrgid(member.pw_gid).gr_name)
+            shared.now = spool.now
+            for id in ("x", "warm"):
+                path = drop(shared, id, {"command": "make"})
+                os.chown(path, member.pw_uid, member.pw_gid)
+                path.chmod(0o660)
+            take(shared, "warm").release()  # what is imported by need must be so before we are somebody else
+            assert (in_child(claim_as_another_member), where(shared, "x")) == (1, ["processing"])
 
 
 def test_what_hands_put_under_the_name_in_this_instant_is_not_claimed(spool, monkeypatch):

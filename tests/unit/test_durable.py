@@ -72,17 +72,15 @@ def test_a_short_write_is_gone_on_with(tmp_path, monkeypatch):
     assert content(tmp_path / "new") == b"0123456789"
 
 
-def test_a_write_that_fails_in_its_middle_leaves_nothing(tmp_path):
-    pid = os.fork()
-    if pid == 0:  # the limit must not be ours
+def test_a_write_that_fails_in_its_middle_leaves_nothing(tmp_path, in_child):
+    def write_beyond_the_limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         try:
             durable.write_new(f"{tmp_path}/new", b"x" * 8192)
         except OSError as error:
-            os._exit(error.errno)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.EFBIG
-    assert names(tmp_path) == []
+            return error.errno
+
+    assert (in_child(write_beyond_the_limit), names(tmp_path)) == (errno.EFBIG, [])
 
 
 def test_writing_over_leaves_only_the_new_content(file):

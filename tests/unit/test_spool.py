@@ -307,16 +307,13 @@ def test_threads_may_share_a_spool(spool):
     assert len(set(added)) == 160
 
 
-def test_forked_children_may_share_a_spool(spool):
+def test_forked_children_may_share_a_spool(spool, in_child):
     spool = Spool(spool.root, now=lambda: 1795515330.0)  # so that only luck tells the ids apart
-    children = []
-    for _ in range(4):
-        children.append(os.fork())
-        if children[-1] == 0:
-            for _ in range(20):
-                spool.add("x")
-            os._exit(0)
-    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+
+    def add_some():
+        return len([spool.add("x") for _ in range(20)])
+
+    assert [in_child(add_some) for _ in range(4)] == [20] * 4
     assert len(spool.names("pending")) == 80
 
 
