@@ -1204,8 +1204,10 @@ def _print_rich(heads: tuple[str, ...], rows: list[list[str]], wrap: bool) -> No
     from rich.text import Text
 
     console = Console(highlight=False, markup=False)
+    gaps = 2 * (len(heads) - 1)
     widths = [max(cell_len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
-    widths[-1] = max(8, min(widths[-1], console.width - sum(widths[:-1]) - 2 * (len(widths) - 1)))
+    widths[-1] = max(8, min(widths[-1], console.width - sum(widths[:-1]) - gaps))
+    console.width = max(console.width, sum(widths) + gaps)  # too narrow a terminal wraps lines: nothing else is cut
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for head, width in zip(heads, widths, strict=True):
         table.add_column(head, no_wrap=not wrap, overflow="ellipsis", width=width)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check on this machine what the README promises: the real command, real workers, a temporary spool for each promise.
 
-Prints one line a promise, then `N passed, N failed`; exits 1 when one failed. Takes well under a minute and leaves nothing behind.
+Prints one line a promise, then `N passed, N failed`; exits 1 when one failed. Takes under a minute and leaves nothing behind.
 """
 
 from __future__ import annotations

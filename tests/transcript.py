@@ -1,7 +1,7 @@
 """Run a transcript, a text of `$ command` lines each followed by what it prints, and tell where the truth differs.
 
-`...` at the end of a line stands for the rest of that line, and alone on a line for any lines. `# exit N` behind the output says the exit status
-where it isn't 0. What differs from run to run (ids, times, process ids, the directory) is made alike in both.
+`...` at the end of a line stands for the rest of that line, and alone on a line for any lines. `# exit N` behind the output
+says the exit status where it isn't 0. What differs from run to run (ids, times, process ids, the directory) is made alike in both.
 """
 
 from __future__ import annotations
@@ -69,10 +69,17 @@ def differences(text, folder, compare=True):
 
 def matches(expected, printed):
     """Tell whether what was printed is what was expected, but for what varies."""
-    wanted = re.escape(alike(expected))
-    wanted = re.sub(r"(?m)^\\\.\\\.\\\.$", "(?:.*\n)*?.*", wanted)
-    wanted = re.sub(r"\\\.\\\.\\\.(?=\\\n|\n|$)", "[^\n]*", wanted)
-    return re.fullmatch(wanted, alike(printed)) is not None
+    pattern = "".join(map(pattern_of, alike(expected).splitlines()))
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in alike(printed).splitlines())) is not None
+
+
+def pattern_of(line):
+    """The pattern for one line of expected output."""
+    if line == "...":
+        return "(?:.*\n)*?"
+    if line.endswith("..."):
+        return re.escape(line.removesuffix("...")) + ".*\n"
+    return re.escape(line) + "\n"
 
 
 def alike(text):
