@@ -999,7 +999,9 @@ def run(argv: list[str]) -> int:
     if rest[0] == "--version":
         print(f"queuectl {__version__}")
         return 0
-    if rest[0] in ("worker", "workers") and rest[1:2] and rest[1] in ("start", "stop"):
+    if rest[0] in ("worker", "workers"):
+        if rest[1:2] not in (["start"], ["stop"]):
+            raise Wrong("queuectl worker start, queuectl worker stop: the same as queuectl start and queuectl stop")
         rest = rest[1:]
     name = rest[0]
     if name not in COMMANDS:

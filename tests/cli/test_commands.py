@@ -6,7 +6,7 @@ import re
 import stat
 
 import pytest
-from kit import comes_to, drop, mv, pool, queuectl, until, where
+from kit import comes_to, drop, mv, pool, queuectl, where
 
 import queuectl as program
 from jobspool import Spool
@@ -244,7 +244,11 @@ def test_init_makes_a_spool_here_or_there_and_mends_one(tmp_path):
     assert queuectl("status", cwd=tmp_path).returncode == 3
 
 
-def test_looking_takes_no_lock_that_a_claim_needs(spool):
-    drop(spool, "x", {"command": "true"})
-    with pool(spool):
-        until(lambda: queuectl("list", spool=spool).returncode or where(spool, "x") == ["done"])
+def test_status_and_list_never_fail_nor_disturb_while_files_move_under_their_feet(spool):
+    ids = [job.id for job in spool.add_many([{"command": "true"}] * 300)]
+    with pool(spool, 2, "--drain") as supervisor:
+        while supervisor.poll() is None:
+            for words in (["status", "--json"], ["list", "--json"], ["dlq", "list"]):
+                ran = queuectl(*words, spool=spool)
+                assert (ran.returncode in (0, 3), ran.stderr) == (True, "")
+    assert {len(spool.read("done", id).attempts) for id in ids} == {1}

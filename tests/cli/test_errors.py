@@ -49,6 +49,7 @@ CASES = [
     (["start", "--count", "10000"], 2, "--count can't be '10000'"),
     (["stop"], 1, "no worker is running"),
     (["stop", "--timeout", "x"], 2, "--timeout takes a number"),
+    (["worker"], 2, "queuectl worker start, queuectl worker stop"),
     (["dlq"], 2, "queuectl dlq list"),
     (["dlq", "lst"], 2, "queuectl dlq list"),
     (["dlq", "retry"], 2, "queuectl dlq retry"),

@@ -123,3 +123,14 @@ def test_a_worker_that_is_told_to_end_finishes_its_job_and_is_replaced(spool, tm
         go.touch()
         comes_to(spool, "x", "done")
         until(lambda: (now := workers(spool, supervisor.pid)) and now != [worker], "another worker")
+
+
+def test_a_shutdown_that_ends_job_and_worker_together_is_no_failed_attempt(spool, tmp_path):
+    """As systemd and init do: TERM to every process."""
+    with pool(spool) as supervisor:
+        processes = start_long(spool, tmp_path)
+        for pid in (*workers(spool), supervisor.pid, *processes):
+            os.kill(pid, signal.SIGTERM)
+        supervisor.wait(30)
+    (attempt,) = spool.read("pending", "long").attempts
+    assert (attempt["verdict"], attempt["reason"]) == ("interrupted", "shutdown")
