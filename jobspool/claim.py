@@ -17,8 +17,9 @@ from jobspool import durable
 from jobspool.errors import NotAJob
 from jobspool.job import check_id, iso, last_mark, parse, same_time, waits_until, written
 from jobspool.retry import INTERRUPTED
-from jobspool.spool import ODD_FILES, READ, distrust_type, read_open
+from jobspool.spool import read_open
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
+from jobspool.trust import ODD_FILES, READ, distrust_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -61,11 +61,7 @@ class Index:
         return None
 
     def take_due(self, now: float) -> list[str]:
-        """Take out and return the ids of the failed jobs whose time has come.
-
-        What may run by now is then no reason to wake for next_time() any more, whether or not somebody is free to run it.
-        """
-        self._ripen(now)
+        """Take out and return the ids of the failed jobs whose time has come."""
         ids = []
         while self._due and self._due[0][0] <= now:
             due, id = heapq.heappop(self._due)

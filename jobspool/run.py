@@ -53,14 +53,14 @@ class Attempt:
         timeout = self.settings.timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
-    def ended(self, others: list[int]) -> bool:
+    def ended(self, others: list) -> bool:
         """Wait until the main process has ended, something else wants attention, or it is time to look; tell the first.
 
-        `others` are descriptors that also end the waiting when they become readable.
+        `others` are descriptors, or what has one, that also end the waiting when they become readable.
         """
         poll = select.poll()
-        for descriptor in (self._pidfd, *others):
-            poll.register(descriptor, select.POLLIN)
+        for source in (self._pidfd, *others):
+            poll.register(source, select.POLLIN)
         wait = LOOK_SOON if self.logs.cutting else LOOK_EVERY
         if self._deadline is not None:
             wait = min(wait, max(0.0, self._deadline - time.monotonic()))

@@ -5,7 +5,6 @@ Readers take no locks and never trust a listing: files move under their feet, so
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import stat
@@ -15,16 +14,13 @@ from jobspool import config, durable
 from jobspool.errors import AmbiguousJob, BrokenConfig, JobExists, NoSuchJob, NotAJob, NotASpool, UnsafeSpool, WrongValue
 from jobspool.job import ENDING, IGNORED_ENDINGS, Job, check, check_id, id_of, new_id, parse, written
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, may_put
+from jobspool.trust import ODD_FILES, READ, distrust, distrust_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 OTHERS = ("tmp", "logs", "workers")
-READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-ODD_FILES = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket or a FIFO", errno.EACCES: "no right to read it"}
-TYPES = ((stat.S_ISLNK, "a symbolic link"), (stat.S_ISDIR, "a directory"), (stat.S_ISFIFO, "a FIFO"),
-         (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))  # fmt: skip
 SEARCH_ORDER = (PENDING, PROCESSING, FAILED, DEAD, DONE)
 
 
@@ -322,25 +318,9 @@ class Spool:
                     raise TimeoutError(f"{id} is still {found.state} after {timeout} s")
                 watch.wait(left)
 
-    # ---- trust
-
     def distrust(self, found: os.stat_result, settings: config.Settings) -> str | None:
-        """Return why a file must not be run, None if it may: sshd's StrictModes, for job files.
-
-        It must be regular, have one link, belong to this user, to root or to a member of a shared spool's group, and
-        strangers must not be able to write it.
-        """
-        if odd := distrust_type(found):
-            return odd
-        if found.st_nlink != 1:
-            return f"it has {found.st_nlink} links: copy it instead of linking"
-        if found.st_uid not in (os.geteuid(), 0) and not _is_member(found.st_uid, settings.group):
-            return f"it belongs to {_user_name(found.st_uid)}, whom this worker doesn't serve"
-        if found.st_mode & stat.S_IWOTH:
-            return "anyone may write it: chmod o-w"
-        if found.st_mode & stat.S_IWGRP and found.st_gid not in (os.getegid(), os.stat(self.root).st_gid):
-            return f"a foreign group, {found.st_gid}, may write it: chmod g-w"
-        return None
+        """Return why a file of this spool must not be run, None if it may."""
+        return distrust(found, self.root, settings.group)
 
 
 def find_root() -> tuple[str, bool]:
@@ -382,13 +362,6 @@ def read_open(descriptor: int, limit: int) -> bytes:
     return content
 
 
-def distrust_type(found: os.stat_result) -> str | None:
-    """Return what the file is if it isn't a regular one."""
-    if stat.S_ISREG(found.st_mode):
-        return None
-    return next((word for is_type, word in TYPES if is_type(found.st_mode)), "no regular file") + ", not a regular file"
-
-
 def why_ignored(name: str) -> str:
     """Return why a file of that name is never taken for a job."""
     if name.startswith("."):
@@ -416,25 +389,3 @@ def _group_id(group: str) -> int:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         raise WrongValue(f"there is no group {group!r}: `getent group` lists them") from None
-
-
-def _is_member(uid: int, group: str | None) -> bool:
-    if group is None:
-        return False
-    import grp
-    import pwd
-
-    try:
-        user = pwd.getpwuid(uid)
-        return grp.getgrnam(group).gr_gid in os.getgrouplist(user.pw_name, user.pw_gid)
-    except KeyError:
-        return False
-
-
-def _user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"

@@ -6,15 +6,14 @@ Orders: run (id), look (the job may have been moved), stop (end when idle), inte
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import select
 import signal
-import socket
 
 from jobspool import claim as claims
 from jobspool import roster
+from jobspool.channel import Channel, Wakeup
 from jobspool.command import CannotStart
 from jobspool.errors import BrokenConfig
 from jobspool.recorder import Outcome as ToRecord
@@ -28,14 +27,13 @@ if TYPE_CHECKING:
     from jobspool.retry import Outcome
     from jobspool.spool import Spool
 
-LARGEST = 65536  # bytes of one message
 SHUTDOWN_GAP = 50  # milliseconds in which a shutdown's TERM reaches both a job and its worker
 
 
 class Worker:
     """The worker's side of the socket `channel`, from serve() to its return."""
 
-    def __init__(self, spool: Spool, channel: socket.socket, supervisor: int) -> None:
+    def __init__(self, spool: Spool, channel: Channel, supervisor: int) -> None:
         self.spool = spool
         self.channel = channel
         self.settings: Settings = spool.settings()
@@ -45,7 +43,8 @@ class Worker:
         self.leaving = False
         self.interrupted = False
         self.terminated = False
-        self._wakeup = _wake_on_signals({signal.SIGTERM: self._on_term, signal.SIGQUIT: self._on_quit})
+        self._wakeup = Wakeup({signal.SIGTERM: self._on_term, signal.SIGQUIT: self._on_quit})
+        self._alone = False  # the supervisor is gone: its channel is readable for ever, and not listened to
 
     def serve(self) -> None:
         """Run the jobs that are ordered until told to stop, or until the supervisor is gone."""
@@ -97,7 +96,7 @@ class Worker:
 
     def _attend(self, attempt: Attempt) -> bool:
         """Stay with the attempt until its main process has ended; False when hands moved the job away, so it was ended."""
-        while not attempt.ended([self.channel.fileno(), self._wakeup]):
+        while not attempt.ended([self._wakeup] if self._alone else [self._wakeup, self.channel]):
             self._read_orders()
             if self.interrupted:
                 attempt.end("interrupted", interrupted=True)
@@ -111,9 +110,7 @@ class Worker:
 
     def tell(self, kind: str, **what: object) -> None:
         """Send the supervisor a message; if it is gone, nobody needs it."""
-        try:
-            self.channel.send(json.dumps({"kind": kind, **what}).encode())
-        except OSError:
+        if not self.channel.send(kind, **what):
             self.leaving = True
 
     def _recorded(self, id: str, entry: dict, stayed: bool) -> None:
@@ -123,12 +120,10 @@ class Worker:
             self.tell("moved", id=id)
 
     def _next(self) -> str | None:
-        """Wait for an order; return the id to run, None for any other order."""
-        if self.channel.fileno() < 0:
-            return None
+        """Wait for an order; return the id to run, None when it is time to leave."""
         poll = select.poll()
-        poll.register(self.channel, select.POLLIN)
-        poll.register(self._wakeup, select.POLLIN)
+        for source in (self.channel, self._wakeup):
+            poll.register(source, select.POLLIN)
         id = None
         while id is None and not self.leaving:
             poll.poll()
@@ -138,19 +133,12 @@ class Worker:
     def _read_orders(self) -> str | None:
         """Take the orders that have come, without waiting; return the id of the last `run` among them."""
         id = None
-        _drain(self._wakeup)
-        while True:
-            try:
-                message = self.channel.recv(LARGEST, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                break
-            except OSError:
-                message = b""
-            if not message:  # the supervisor is gone: finish what runs, and end
-                self.leaving = True
-                self._quiet_channel()
-                break
-            id = self._obey(json.loads(message)) or id
+        self._wakeup.clear()
+        try:
+            while not self._alone and (order := self.channel.receive()):
+                id = self._obey(order) or id
+        except EOFError:  # the supervisor is gone: finish what runs, and end
+            self.leaving = self._alone = True
         return id
 
     def _obey(self, order: dict) -> str | None:
@@ -162,12 +150,6 @@ class Worker:
         if kind == "interrupt":
             self.interrupted = True
         return None
-
-    def _quiet_channel(self) -> None:
-        """Let the channel be readable no more: its end was seen."""
-        quiet, self._kept = socket.socketpair()
-        os.dup2(quiet.fileno(), self.channel.fileno(), inheritable=False)
-        quiet.close()
 
     def _read_settings(self) -> None:
         try:
@@ -188,20 +170,3 @@ class Worker:
 
     def _on_quit(self, *_: object) -> None:
         self.leaving = self.interrupted = True
-
-
-def _wake_on_signals(handlers: dict) -> int:
-    """Install the handlers and return a descriptor that becomes readable when one was called."""
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return reader
-
-
-def _drain(descriptor: int) -> None:
-    try:
-        while os.read(descriptor, 4096):
-            pass
-    except BlockingIOError:
-        pass

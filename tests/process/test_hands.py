@@ -101,7 +101,8 @@ def test_a_paused_spool_starts_nothing_until_it_goes_on(spool):
         until(lambda: os.listdir(f"{spool.root}/pending"))
         os.unlink(f"{spool.root}/paused")
         job = comes_to(spool, id, "done")
-        assert supervisor.log.read_text().index("resumed") < supervisor.log.read_text().index("done")
+        told = until(lambda: (text := supervisor.log.read_text()) and "done" in text and text, "the supervisor's word")
+        assert told.index("resumed") < told.index("done")
     assert len(job.attempts) == 1
 
 

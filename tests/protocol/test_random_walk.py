@@ -53,6 +53,8 @@ class Walk(RuleBasedStateMachine):
         self.tokens = set()  # those that were added and not removed
         self.places = {}  # token: (state, name), at the end of the last step
         self.ended = {}  # token: the state of the end that was recorded, until hands move it
+        self.recorded = set()  # tokens whose last attempt is on record
+        self.unsure = set()  # tokens that hands touched since they were claimed, so that recovery may see them either way
         self.touched = set()  # what hands moved in this step
         self.attempts = []  # of the two claimants
         self.ghosts = []  # of dead workers, whose jobs live on
@@ -92,6 +94,7 @@ class Walk(RuleBasedStateMachine):
         token = self.token_at(state, id)
         self.touched.add(token)
         self.ended.pop(token, None)
+        self.unsure.add(token)
         for attempt in self.held():
             attempt.disturbed |= attempt.token == token
 
@@ -124,6 +127,8 @@ class Walk(RuleBasedStateMachine):
             assert other.claim.id != id or other.disturbed, "two jobs of one name run at once"
             assert other.token != attempt.token or other.stage != "claimed", "one job runs twice at once"
         self.attempts.append(attempt)
+        self.recorded.discard(attempt.token)
+        self.unsure.discard(attempt.token)
 
     @precondition(lambda self: self.at("claimed"))
     @rule(pick=ANY, status=st.sampled_from([0, 1, None]), wait=st.integers(0, 3))
@@ -143,7 +148,7 @@ class Walk(RuleBasedStateMachine):
         attempt = self.one_of(self.at("written"), pick)
         if attempt.recorded.change_places():
             attempt.stage = "exchanged"
-            self.note_end(attempt)
+            self.note(attempt)
         else:
             assert attempt.disturbed, "a record was given up though nobody had moved its job"
             attempt.recorded.drop()
@@ -155,12 +160,13 @@ class Walk(RuleBasedStateMachine):
         attempt = self.one_of(self.at("written", "exchanged"), pick)
         self.attempts.remove(attempt)
         if attempt.recorded.settle():
-            self.note_end(attempt)
+            self.note(attempt)
             assert self.token_at(attempt.verdict.state, attempt.claim.id) == attempt.token
         else:
             assert attempt.disturbed, "a record was given up though nobody had moved its job"
 
-    def note_end(self, attempt):
+    def note(self, attempt):
+        self.recorded.add(attempt.token)
         if attempt.verdict.state in (DONE, DEAD):
             self.ended[attempt.token] = attempt.verdict.state
 
@@ -202,8 +208,9 @@ class Walk(RuleBasedStateMachine):
                 continue
             assert state != PROCESSING, "an orphan was left"
             assert state == self.ended.get(token, state), "a recorded end was not finished"
-            if token in self.ended:
-                assert len(self.attempts_of(state, id)) == len(attempts), "a recorded end was judged again"
+            if token not in self.unsure:
+                lost = token not in self.recorded
+                assert len(self.attempts_of(state, id)) == len(attempts) + lost, "each attempt is recorded once"
 
     def attempts_of(self, state, id):
         return self.spool.read(state, id).attempts

@@ -379,6 +379,21 @@ def test_what_hands_move_away_in_this_instant_is_not_there_twice(spool, monkeypa
     assert (recorded.settle(), everything(spool)) == (False, {"dead/x": "claimed"})
 
 
+def test_without_flags_what_hands_move_away_between_look_and_rename_is_not_there_twice(spool, monkeypatch):
+    monkeypatch.setattr(durable, "_renameat2", lambda *_: errno.ENOSYS)
+    drop(spool, "x", {"command": "claimed"})
+    recorded = write(take(spool), "done")
+    rename = os.rename
+
+    def quicker_hands(newer, older):
+        monkeypatch.setattr(os, "rename", rename)
+        mv(spool, "x", "processing", "dead")
+        rename(newer, older)
+
+    monkeypatch.setattr(os, "rename", quicker_hands)
+    assert (recorded.settle(), everything(spool)) == (False, {"dead/x": "claimed"})
+
+
 def test_what_hands_take_away_behind_the_exchange_stays_where_they_put_it(spool, monkeypatch):
     drop(spool, "x", {"command": "claimed"})
     recorded = write(take(spool), "done")

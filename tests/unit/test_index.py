@@ -44,7 +44,7 @@ def test_only_the_last_that_was_said_of_a_job_counts(said):
             index.remove(id)
             known.pop(id, None)
         else:
-            index.next_time(0)
+            index.next_time(start)
             index.take_due(start)
     assert index.pending() == set(known)
     assert all_of(index, now=3) == [key[2] for key in sorted(known.values())]
@@ -86,9 +86,24 @@ def test_the_next_time_forgets_what_was_removed_or_put_off():
 def test_a_job_that_may_run_and_waits_for_a_free_worker_is_no_reason_to_wake():
     index = Index()
     index.add("a", 0, 10)
-    assert index.take_due(now=10) == []
-    assert index.next_time(0) is None
-    assert index.next(now=10) == "a"
+    assert (index.next_time(now=10), index.next(now=10)) == (None, "a")
+
+
+def test_a_job_that_is_put_off_while_it_waits_for_a_free_worker_waits():
+    index = Index()
+    index.add("a", 0, 10)
+    index.next_time(now=10)
+    index.add("a", 0, 20)
+    assert (index.next(now=10), index.next_time(now=10), index.next(now=20)) == (None, 20, "a")
+
+
+def test_a_job_whose_priority_falls_while_it_waits_for_a_free_worker_lets_others_go_first():
+    index = Index()
+    index.add("a", 1, 10)
+    index.next_time(now=10)
+    index.add("a", -1, 10)
+    index.add("b", 0, 10)
+    assert all_of(index, now=10) == ["b", "a"]
 
 
 def test_a_job_that_was_taken_out_can_be_added_again():
@@ -104,9 +119,3 @@ def test_a_job_that_is_known_to_be_pending_is_in_the_index():
     index.add("a", 0, 10)
     index.add_failed("b", 10)
     assert ("a" in index, "b" in index, len(index)) == (True, False, 2)
-
-
-def test_what_may_run_already_is_no_time_to_wait_for():
-    index = Index()
-    index.add("waits for a free worker", 0, 5)
-    assert index.next_time(10) is None

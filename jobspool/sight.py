@@ -1,0 +1,202 @@
+"""See what waits in the spool, and know what may run next.
+
+Events are hints and a scan is what counts: the directories are read again every so often, after events were lost, and all the
+time where there are none.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from jobspool import claim as claims
+from jobspool import config
+from jobspool.errors import BrokenConfig, NotAJob
+from jobspool.index import Index
+from jobspool.job import id_of, parse, waits_until
+from jobspool.spool import Spool, read_file
+from jobspool.states import DEAD, FAILED, PENDING, STATES
+from jobspool.trust import distrust_type
+from jobspool.watch import TOLD_TO_LOOK, Watch, is_remote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOK_AGAIN = 0.5  # seconds until a job whose lock is held, or whose name runs, is looked at again
+SCAN_EVERY = 5.0  # seconds between scans beside working events
+SCAN_BLIND = 1.0  # seconds between scans where events can't be had
+PAUSED = "paused"
+
+
+class Sight:
+    """What one supervisor knows of what waits. `settings` are the last good ones; `paused` tells that nothing is to start.
+
+    `runs` tells of an id whether a job of that name runs here, and then has its worker look whether it was moved away; `tell`
+    takes the events that a person may want to know of.
+    """
+
+    def __init__(self, spool: Spool, runs: Callable[[str], bool], tell: Callable[..., None]) -> None:
+        self.spool = spool
+        self.settings = spool.settings()
+        self.paused = False
+        self.scan_at = 0.0  # monotonic
+        self.again: dict[str, float] = {}  # id: when to look at it again (monotonic)
+        self.watch = Watch({spool.folder(state): () for state in (PENDING, FAILED, DEAD)} | {spool.root: ("deleted",)})
+        self._index = Index()
+        self._runs = runs
+        self._tell = tell
+        self._remote = is_remote(spool.root)
+        self._missed = False  # events were lost: look at everything again
+        self._mtimes: dict[str, int] = {}  # of the directories when they were last read
+
+    def look_around(self, clock: float) -> None:
+        """Take the events that came, scan if it is time to, and move what is due again."""
+        for folder, name in self.watch.take():
+            self._see(folder, name)
+        if clock >= self.scan_at:
+            self._scan(clock)
+        for id in [id for id, when in self.again.items() if when <= clock]:
+            del self.again[id]
+            self.look(id)
+        if not self.paused:
+            self._requeue()
+
+    def next(self) -> str | None:
+        """Take out and return the id of the job that is to run next, None when none may run now."""
+        return None if self.paused else self._index.next(self.spool.now())
+
+    def seconds_to_sleep(self, clock: float) -> float:
+        """Return for how long there will be nothing to see to, if no event comes."""
+        sleep = min([self.scan_at, *self.again.values()]) - clock
+        now = self.spool.now()
+        due = None if self.paused else self._index.next_time(now)
+        return sleep if due is None else min(sleep, due - now + 0.0005)
+
+    def knows_nothing(self) -> bool:
+        """Tell whether no job is known that waits."""
+        return not len(self._index) and not self.again and not self.paused
+
+    def nothing_waits(self) -> bool:
+        """Look, and tell whether nothing lies there that may run one day; files that are never run don't count."""
+        return not any(self._runs_one_day(state, id) for state in (PENDING, FAILED) for id in self.spool.names(state))
+
+    def look(self, id: str) -> None:
+        """Look at a pending file and note when and in which order it may run."""
+        if self._runs(id):
+            self.again[id] = time.monotonic() + LOOK_AGAIN
+            return
+        path = self.spool.path(PENDING, id)
+        content = b""
+        try:
+            found = os.lstat(path)
+            if distrust_type(found) is None:
+                content, found = read_file(path, self.settings.max_job_bytes)
+        except FileNotFoundError:
+            self._index.remove(id)
+            return
+        except PermissionError:
+            pass  # not to be read: the claim will say why
+        priority, start = _order_of(content, found.st_mtime_ns / 1e9, self.settings.max_job_bytes, self.spool.now())
+        self._index.add(id, priority, start)
+
+    def look_failed(self, id: str) -> None:
+        """Look at a failed file and note when it is due again."""
+        try:
+            self._index.add_failed(id, os.lstat(self.spool.path(FAILED, id)).st_mtime_ns / 1e9)
+        except FileNotFoundError:
+            self._index.remove_failed(id)
+
+    def _see(self, folder: str, name: str) -> None:
+        """Take an event: something came to `folder` under `name`, or was closed or touched there."""
+        if name == TOLD_TO_LOOK:
+            self.scan_at, self._missed = 0.0, True
+        elif folder == self.spool.root:
+            self._look_at_root(name)
+        elif (id := id_of(name)) is not None:
+            self._look_in(os.path.basename(folder), id)
+
+    def _look_in(self, state: str, id: str) -> None:
+        if state == PENDING:
+            self.look(id)
+            return
+        self._runs(id)  # hands may have moved it there while it ran
+        if state == FAILED:
+            self.look_failed(id)
+        elif claims.note_dead(self.spool, id, self.settings):
+            self._tell("noted", id=id, why="it was put into dead/ by hand")
+
+    def _look_at_root(self, name: str) -> None:
+        if name == PAUSED:
+            self._look_paused()
+        elif name == config.FILE:
+            self._read_settings()
+
+    def _look_paused(self) -> None:
+        paused = os.path.lexists(f"{self.spool.root}/{PAUSED}")
+        if paused != self.paused:
+            self.paused = paused
+            self._tell("paused" if paused else "resumed")
+
+    def _read_settings(self) -> None:
+        try:
+            self.settings = self.spool.settings()
+        except BrokenConfig as error:
+            self._tell("trouble", why=f"the last good settings stay in force: {error}")
+
+    def _scan(self, clock: float) -> None:
+        """Read the directories: whatever events there were, this is what counts."""
+        if self.watch.stale() or not self.watch.works:
+            self.watch.stop()
+            if all(os.path.isdir(self.spool.folder(state)) for state in STATES):
+                self.watch.start()
+        blind = self._remote or not self.watch.works or self._missed
+        self._missed = False
+        try:
+            self._look_paused()
+            if blind:
+                self._read_settings()
+            self._scan_state(PENDING, self._index.pending(), self.look, blind)
+            self._scan_state(FAILED, self._index.failed(), self.look_failed, blind)
+        except OSError as error:
+            self._tell("trouble", why=f"can't read the spool: {error.strerror}: {error.filename}")
+        took = time.monotonic() - clock
+        self.scan_at = time.monotonic() + max(SCAN_BLIND if blind else SCAN_EVERY, 50 * took)
+
+    def _scan_state(self, state: str, known: set[str], look: Callable[[str], None], blind: bool) -> None:
+        """Look at what isn't known; where events can't be had, look at everything again: it may have been touched."""
+        changed = os.stat(self.spool.folder(state)).st_mtime_ns
+        if not blind and self._mtimes.get(state) == changed:
+            return
+        there = set(self.spool.names(state))
+        for id in there if blind else there - known:
+            look(id)
+        self._mtimes[state] = changed
+
+    def _requeue(self) -> None:
+        """Move the failed jobs whose time has come to pending/."""
+        now = self.spool.now()
+        for id in self._index.take_due(now):
+            due = claims.due_again(self.spool, id, now)
+            if due is None:
+                self.look(id)
+            else:
+                self._index.add_failed(id, due)
+
+    def _runs_one_day(self, state: str, id: str) -> bool:
+        try:
+            found = os.lstat(self.spool.path(state, id))
+        except FileNotFoundError:
+            return False
+        return self.spool.distrust(found, self.settings) is None
+
+
+def _order_of(content: bytes, mtime: float, limit: int, now: float) -> tuple[int, float]:
+    """Return the priority in the file's content, and from when it may run. What is no job is offered at once, to be refused."""
+    if mtime <= now and b'"priority"' not in content:
+        return 0, mtime
+    try:
+        record = parse(content, limit)
+    except NotAJob:
+        return 0, min(mtime, now)
+    return record.get("priority", 0), waits_until(record, mtime)
