@@ -271,10 +271,11 @@ def finish(claim: Claim) -> str | None:
     return state
 
 
-def bury(spool: Spool, id: str) -> bool:
-    """Move a file in pending/ that is no whole job to dead/, its content untouched; False if it has gone."""
+def give_up(spool: Spool, id: str, state: str) -> bool:
+    """Move a file that is no whole job from `state` to dead/, its content untouched and its mtime now; False if it has gone."""
     try:
-        move(spool, id, PENDING, DEAD)
+        move(spool, id, state, DEAD)
+        durable.stamp_now(spool.path(DEAD, id), spool.now())
     except FileNotFoundError:
         return False
     return True

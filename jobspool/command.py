@@ -34,7 +34,7 @@ def words(record: dict) -> list[str]:
     """Return the program and its arguments: the argv of the record, or of its command, or a shell with it."""
     if "argv" in record:
         return record["argv"]
-    return direct(record["command"]) or [SHELL, "-c", record["command"]]
+    return direct(record["command"]) or [SHELL, "-c", "--", record["command"]]
 
 
 def direct(command: str) -> list[str] | None:

@@ -14,7 +14,7 @@ from jobspool import claim as claims
 from jobspool import durable, process, roster
 from jobspool.retry import Outcome, judge
 from jobspool.spool import READ
-from jobspool.states import PROCESSING
+from jobspool.states import DEAD, PROCESSING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,11 +96,7 @@ def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: f
 def _refuse(spool: Spool, id: str, refused: claims.Refused) -> Mended | None:
     if refused.kind != "unfit":
         return None
-    try:
-        claims.move(spool, id, PROCESSING, "dead")
-    except FileNotFoundError:
-        return None
-    return Mended(id, "dead", refused.why)
+    return Mended(id, DEAD, refused.why) if claims.give_up(spool, id, PROCESSING) else None
 
 
 def _write_lost(claim: claims.Claim, worker: str, settings: Settings, luck: float) -> claims.Recorded:

@@ -46,8 +46,9 @@ class Attempt:
     def start(self, environment: dict[str, str]) -> None:
         """Start the processes. Raises CannotStart; then outcome_unstarted() says how it ended."""
         record = self.claim.record
-        own = {**environment, **record.get("env", {}), **self._names()}
-        command.enter(record.get("cwd") or os.path.dirname(self.claim.spool.root))
+        folder = record.get("cwd") or os.path.dirname(self.claim.spool.root)
+        own = {**environment, "PWD": folder, **record.get("env", {}), **self._names()}
+        command.enter(folder)
         self.pid = self._spawn(command.words(record), own)
         self._pidfd = os.pidfd_open(self.pid)
         timeout = self.settings.timeout

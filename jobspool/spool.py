@@ -14,7 +14,7 @@ from jobspool import config, durable
 from jobspool.errors import AmbiguousJob, BrokenConfig, JobExists, NoSuchJob, NotAJob, NotASpool, UnsafeSpool, WrongValue
 from jobspool.job import ENDING, IGNORED_ENDINGS, Job, check, check_id, id_of, new_id, parse, written
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, may_put
-from jobspool.trust import ODD_FILES, READ, distrust, distrust_type
+from jobspool.trust import ODD_FILES, READ, distrust, distrust_type, user_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,8 +89,18 @@ class Spool:
                 raise UnsafeSpool(f"anyone may write to {folder}, so anyone could run jobs as you: chmod o-w {folder}")
 
     def ready(self) -> None:
-        """Make the directories beside the states where they are missing: git keeps only the states."""
-        mode = 0o2770 if os.stat(self.root).st_mode & stat.S_ISGID else 0o700
+        """Make the directories beside the states where they are missing: git keeps only the states.
+
+        Raises UnsafeSpool for a spool that a stranger made: what he drops, or the group he names, is not to be served.
+        """
+        found = os.stat(self.root)
+        shared = bool(found.st_mode & stat.S_ISGID)
+        if found.st_uid not in (os.geteuid(), 0) and not (shared and found.st_gid in (os.getegid(), *os.getgroups())):
+            owner = user_name(found.st_uid)
+            raise UnsafeSpool(
+                f"{self.root} belongs to {owner}: only {owner} adds and runs jobs there; choose another with --spool"
+            )
+        mode = 0o2770 if shared else 0o700
         for name in OTHERS:
             durable.make_directory(f"{self.root}/{name}", mode)
 

@@ -182,7 +182,7 @@ class Supervisor:
         seen, since = self.unsettled.get(id, (None, clock))
         if seen == looks and clock >= since + SETTLE:
             del self.unsettled[id]
-            if claims.bury(self.spool, id):
+            if claims.give_up(self.spool, id, PENDING):
                 self._event("rejected", id=id, why=why)
             return
         self.unsettled[id] = (looks, since if seen == looks else clock)

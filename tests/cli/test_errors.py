@@ -188,3 +188,12 @@ def test_a_terminal_that_closes_stops_the_workers_in_order(spool):
     assert supervisor.wait(30) == 0
     assert gone(supervisor.pid)
     assert os.listdir(f"{spool.root}/workers") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to give a spool away")
+def test_jobs_are_neither_added_to_nor_run_from_a_strangers_spool(spool):
+    os.chown(spool.root, 12345, 12345)
+    for words in (["enqueue", "true"], ["start"]):
+        ran = queuectl(*words, spool=spool)
+        assert (ran.returncode, "belongs to user 12345" in ran.stderr) == (1, True)
+    assert queuectl("status", spool=spool).returncode == 3

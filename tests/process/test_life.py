@@ -147,3 +147,9 @@ def test_a_drain_waits_for_retries_and_then_ends(spool):
     with pool(spool, 2, "--drain") as supervisor:
         assert supervisor.wait(30) == 0
     assert (where(spool, "x"), where(spool, "y")) == (["dead"], ["done"])
+
+
+def test_a_command_may_begin_with_a_dash_or_a_plus(spool):
+    with pool(spool):
+        (attempt,) = comes_to(spool, spool.add("+x; true", max_retries=0).id, "done").attempts
+        assert attempt["exit"] == 0

@@ -530,13 +530,13 @@ def test_a_failed_job_lets_a_pending_one_of_its_name_go_first(spool):
 def test_what_is_no_job_is_buried_with_its_content_untouched(spool):
     drop(spool, "x", b"not a job")
     drop(spool, "x", {"command": "older"}, "dead")
-    assert claims.bury(spool, "x")
+    assert claims.give_up(spool, "x", "pending")
     assert Path(spool.path("dead", "x")).read_bytes() == b"not a job"
     assert spool.read("dead", "x~1").command == "older"
 
 
 def test_what_has_gone_is_not_buried(spool):
-    assert not claims.bury(spool, "x")
+    assert not claims.give_up(spool, "x", "pending")
 
 
 @pytest.mark.parametrize("verdict", ["failed", "interrupted"])

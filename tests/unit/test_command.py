@@ -125,7 +125,7 @@ def test_whatever_stands_behind_a_program_it_gets_the_words_that_a_shell_gives_i
     ],
 )
 def test_what_needs_a_shell_gets_one(command):
-    assert words({"command": command}) == ["/bin/sh", "-c", command]
+    assert words({"command": command}) == ["/bin/sh", "-c", "--", command]
 
 
 def test_what_needs_no_shell_gets_none():
