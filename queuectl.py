@@ -7,6 +7,7 @@ and `--help` prints, and the function below it. What takes long to import is imp
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -984,7 +985,9 @@ def main(argv: list[str] | None = None) -> int:
     except (QueueError, NoSuchJob) as error:
         return complain(error, EXIT_FAILED)
     except OSError as error:
-        return complain(f"{error.strerror}: {error.filename}" if error.filename else error, EXIT_FAILED)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror or error
+        return complain(said, EXIT_LATER if full else EXIT_FAILED)
 
 
 def run(argv: list[str]) -> int:
