@@ -83,13 +83,13 @@ class Sight:
 
     def look(self, id: str) -> None:
         """Look at a pending file and note when and in which order it may run."""
-        if self._runs(id):
-            self.again[id] = time.monotonic() + LOOK_AGAIN
-            return
         path = self.spool.path(PENDING, id)
         content = b""
         try:
             found = os.lstat(path)
+            if self._runs(id):
+                self.again[id] = time.monotonic() + LOOK_AGAIN
+                return
             if distrust_type(found) is None:
                 content, found = read_file(path, self.settings.max_job_bytes)
         except FileNotFoundError:
