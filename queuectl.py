@@ -2,7 +2,8 @@
 """queuectl: the command. Words in, words out: the only module that prints or exits.
 
 Data goes to stdout, talk to stderr; hints only where a person is watching. Each command is a usage text, which docopt parses
-and `--help` prints, and the function below it. What takes long to import is imported by the command that needs it.
+and `--help` prints, and the function below it. What takes long to import is imported by the command that needs it. It is long
+because the whole command is one module, to be read from top to bottom, a command at a time.
 """
 
 from __future__ import annotations
