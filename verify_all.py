@@ -86,17 +86,18 @@ class Spool:
         return [entry for path in self.root.glob("workers/*.json") if (entry := read(path)) and running(entry["pid"])]
 
     def clean(self):
-        """End whoever was started here, and what they run."""
-        people = self.workers()
-        for entry in people:
-            for end, target in ((os.kill, entry["pid"]), (os.killpg, entry.get("group"))):
-                with contextlib.suppress(ProcessLookupError):
-                    if target:
-                        end(target, signal.SIGKILL)
+        """End whoever was started here, and what they run: those first who could start more."""
         for supervisor in self.started:
             supervisor.kill()
             supervisor.wait()
             supervisor.stdout.close()
+        self.started = []
+        entries = [entry for path in self.root.glob("workers/*.json") if (entry := read(path))]
+        for end, word in ((os.kill, "pid"), (os.killpg, "group")):
+            for entry in entries:
+                with contextlib.suppress(ProcessLookupError):
+                    if entry.get(word) and (word == "group" or running(entry["pid"])):
+                        end(entry[word], signal.SIGKILL)
 
 
 def until(seen, what):
@@ -261,7 +262,7 @@ def kill_worker(spool):
 def kill_all(spool):
     spool.add("x", f"test -e {spool.folder}/again || {{ touch {spool.folder}/again; sleep 1000; }}", "--backoff-base", "0")
     spool.start("--count", "2")
-    until(lambda: any(w.get("group") for w in spool.workers()), "the job to run")
+    until(lambda: any(w.get("group") for w in spool.workers()) and (spool.folder / "again").exists(), "the job to run")
     spool.clean()
     equal(spool.where("x"), ["processing"], "where the crash left it")
     spool.start("--drain").wait(PATIENCE)

@@ -116,6 +116,8 @@ def _inode(folder: str) -> tuple[int, int] | None:
 
 def _observe(folders: Mapping[str, tuple[str, ...]], see: object) -> object:
     """Return a running watchdog observer. Raises OSError where there is no inotify to be had."""
+    import logging
+
     from watchdog.events import (
         DirDeletedEvent,
         FileAttribEvent,
@@ -128,6 +130,8 @@ def _observe(folders: Mapping[str, tuple[str, ...]], see: object) -> object:
     from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
     from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
 
+    logging.getLogger("watchdog").propagate = False  # it calls each stop that meets an event an error; we act on what it sees
+    logging.getLogger("watchdog").addHandler(logging.NullHandler())
     came = InotifyConstants.IN_MOVED_TO | InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_ATTRIB
     gone = InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_MOVE_SELF
 
