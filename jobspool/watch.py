@@ -130,8 +130,10 @@ def _observe(folders: Mapping[str, tuple[str, ...]], see: object) -> object:
     from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
     from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
 
-    logging.getLogger("watchdog").propagate = False  # it calls each stop that meets an event an error; we act on what it sees
-    logging.getLogger("watchdog").addHandler(logging.NullHandler())
+    log = logging.getLogger("watchdog")
+    log.propagate = False  # it calls each stop that meets an event an error; what matters to us comes by events
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
     came = InotifyConstants.IN_MOVED_TO | InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_ATTRIB
     gone = InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_MOVE_SELF
 
