@@ -129,8 +129,9 @@ def test_a_shutdown_that_ends_job_and_worker_together_is_no_failed_attempt(spool
     """As systemd and init do: TERM to every process."""
     with pool(spool) as supervisor:
         processes = start_long(spool, tmp_path)
-        for pid in (*workers(spool), supervisor.pid, *processes):
+        for pid in (*workers(spool), supervisor.pid):
             os.kill(pid, signal.SIGTERM)
+        os.killpg(processes[0], signal.SIGTERM)
         supervisor.wait(30)
     (attempt,) = spool.read("pending", "long").attempts
     assert (attempt["verdict"], attempt["reason"]) == ("interrupted", "shutdown")
