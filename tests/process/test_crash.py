@@ -59,12 +59,10 @@ def test_a_job_that_dropped_its_lock_does_not_run_twice_at_once_either(spool, tm
 def test_the_next_start_puts_right_what_kill_9_of_everything_left(spool, tmp_path):
     with pool(spool, 2) as supervisor:
         file, _ = witness(spool, tmp_path)
-        entries = everyone(spool)
+        (group,) = until(lambda: [entry["group"] for entry in everyone(spool) if entry.get("group")], "the worker's word")
         supervisor.kill()
-        for entry in entries:
-            if entry["role"] == "worker":
-                os.kill(entry["pid"], signal.SIGKILL)
-        (group,) = [entry["group"] for entry in entries if entry.get("group")]
+        for pid in workers(spool):
+            os.kill(pid, signal.SIGKILL)
         os.killpg(group, signal.SIGKILL)
         supervisor.wait()
     (tmp_path / "x.go").touch()
