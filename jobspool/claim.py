@@ -2,7 +2,8 @@
 
     claim   open, look, lock, look again, rename to processing/, look that it is the locked file that lies there now
     record  write the new file to tmp/, lock it, sync it, let it change places with the claimed one (which must be what
-            comes out: else hands were quicker, and it is changed back), rename to where the verdict says, sync that directory
+            comes out: else hands were quicker, and it is changed back), sync processing/, rename to where the verdict says,
+            sync that directory
 
 Whoever holds the lock on a file in processing/ may move it; a file there whose lock is free is an orphan. The process that
 runs the job inherits the lock, so it is held until the last of worker and job is gone.
@@ -97,16 +98,40 @@ class Recorded:
         durable.sync(self.descriptor)
 
     def settle(self) -> bool:
-        """Put the record in the claimed file's place and move it to its state; False when hands had moved the job away.
+        """Put the record in the claimed file's place and move it to its state, each step on the disk before the next.
 
-        Then nothing of theirs was changed. The state's directory is not synced. Ends the claim.
+        False as enter() and move_on(). The state's directory is not synced. Ends the claim.
+        """
+        durable.sync_directory(self.claim.spool.folder(PROCESSING))
+        if not self.enter():
+            return False
+        durable.sync_directory(self.claim.spool.folder(PROCESSING))
+        return self.move_on()
+
+    def enter(self) -> bool:
+        """Put the record in the claimed file's place. False when hands had moved the job away: then nothing of theirs was
+        changed, and the claim has ended.
+
+        Before a disk may see this, it must have seen the claim in processing/: else it may keep the pending file, too.
         """
         try:
             stayed = self.change_places()
-            if stayed:
-                move(self.claim.spool, self.claim.id, PROCESSING, self.state)
         except FileNotFoundError:
-            stayed = False  # moved away by hand, before or just behind the exchange
+            stayed = False  # RACE: moved away by hand in this instant
+        if not stayed:
+            self.drop()
+        return stayed
+
+    def move_on(self) -> bool:
+        """Move the record that entered to its state, and end the claim. False when hands were quicker.
+
+        Before a disk may see this, it must have seen the record in processing/: else it may keep the job's old file, too.
+        """
+        try:
+            move(self.claim.spool, self.claim.id, PROCESSING, self.state)
+            stayed = True
+        except FileNotFoundError:
+            stayed = False
         self.drop()
         return stayed
 
@@ -266,6 +291,7 @@ def finish(claim: Claim) -> str | None:
     if not same_time(last_mark(claim.record), claim.mtime):
         return None
     state = STATE_OF[claim.record["attempts"][-1]["verdict"]]
+    durable.sync_directory(claim.spool.folder(PROCESSING))
     move(claim.spool, claim.id, PROCESSING, state)
     durable.sync_directory(claim.spool.folder(state))
     return state

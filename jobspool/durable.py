@@ -153,7 +153,7 @@ def exchange(newer: str, older: str) -> os.stat_result:
 
 
 def set_aside(path: str) -> str:
-    """Give what lies at `path`, NAME.EXT, the first free name NAME~N.EXT beside it, and return that."""
+    """Give what lies at `path`, NAME.EXT, the first free name NAME~N.EXT beside it, on the disk, and return that."""
     stem, extension = os.path.splitext(path)
     folder, name = os.path.split(stem)
     name = os.fsdecode(os.fsencode(name)[:200])  # NAME_MAX is 255 bytes
@@ -162,9 +162,11 @@ def set_aside(path: str) -> str:
         aside = f"{folder}/{name}~{number}{extension}"
         try:
             move(path, aside)
-            return aside
         except FileExistsError:
             number += 1
+        else:
+            sync_directory(folder)  # before a newcomer takes the name: a power cut must not leave only that
+            return aside
 
 
 def stamp(path: str | int, seconds: float) -> None:

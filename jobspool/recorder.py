@@ -1,7 +1,8 @@
 """Record outcomes: at once, or by the group, while the worker runs its next job.
 
-With fsync "group" a thread takes all the outcomes that came while it was busy, lets them reach the disk, then moves their
-files, then syncs each directory once. With "always" the worker waits for each; with "never" nothing is synced.
+With fsync "group" a thread takes all the outcomes that came while it was busy, lets them reach the disk, puts them in their
+places in processing/, moves them on, and syncs each directory once for all of them. With "always" the worker waits for each;
+with "never" nothing is synced.
 A disk that is full or broken doesn't lose an outcome: it is tried again until it is recorded, and nothing new is claimed.
 """
 
@@ -12,10 +13,13 @@ import threading
 from collections import namedtuple
 
 from jobspool import durable
+from jobspool.states import PROCESSING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from jobspool.spool import Spool
 
 MOST = 32  # outcomes waiting for the disk: each holds two descriptors
 RETRY_AFTER = 1.0  # seconds
@@ -59,7 +63,8 @@ class Recorder:
             batch = [self._waiting.get()]
             while not self._waiting.empty():
                 batch.append(self._waiting.get())
-            self._persist([outcome for outcome in batch if outcome is not END])
+            if outcomes := [outcome for outcome in batch if outcome is not END]:
+                self._persist(outcomes)
             if END in batch:
                 return
 
@@ -84,29 +89,49 @@ class _Step:
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
         self.recorded = None
+        self.entered: bool | None = None
         self.stayed: bool | None = None
+
+    @property
+    def synced(self) -> bool:
+        return self.outcome.settings.fsync != "never"
 
     def write(self) -> None:
         if self.recorded is None:
             self.recorded = self.outcome.claim.write(self.outcome.entry, self.outcome.settings)
 
-    def settle(self) -> str | None:
-        """Move the file; return the directory to sync."""
+    def sync(self) -> None:
+        if self.entered is None and self.synced:
+            self.recorded.sync()
+
+    def enter(self) -> None:
+        if self.entered is None:
+            self.entered = self.recorded.enter()
+
+    def move_on(self) -> None:
         if self.stayed is None:
-            self.stayed = self.recorded.settle()
-        return self.outcome.claim.spool.folder(self.recorded.state) if self.stayed else None
+            self.stayed = self.entered and self.recorded.move_on()
 
 
 def _record_all(steps: list[_Step]) -> None:
-    synced = [step for step in steps if step.outcome.settings.fsync != "never"]
+    """Take every step; between two that a disk must not see in another order, processing/ is synced."""
+    spool = steps[0].outcome.claim.spool
+    synced = [step for step in steps if step.synced]
     for step in steps:
         step.write()
-    for step in synced:
-        if step.stayed is None:
-            step.recorded.sync()
-    folders = {step.settle() for step in steps} - {None}
-    if synced:
-        for folder in sorted(folders):
-            durable.sync_directory(folder)
+    for step in steps:
+        step.sync()
+    _sync(spool, {PROCESSING} if any(step.entered is None for step in synced) else ())
+    for step in steps:
+        step.enter()
+    _sync(spool, {PROCESSING} if any(step.entered and step.stayed is None for step in synced) else ())
+    for step in steps:
+        step.move_on()
+    _sync(spool, {step.recorded.state for step in synced if step.stayed})
     for step in steps:
         step.outcome.told(step.stayed)
+
+
+def _sync(spool: Spool, states: Iterable[str]) -> None:
+    for state in sorted(states):
+        durable.sync_directory(spool.folder(state))

@@ -13,6 +13,7 @@ from collections import namedtuple
 
 from jobspool import durable
 
+DONE = "done"  # how a call ended
 MOST = 1 << 20  # bytes in a message: what a job file holds in a test is far less
 
 # name: the system call. args: what it was given; an open file stands there as its (device, inode).
@@ -111,6 +112,17 @@ def _plain(args):
     return tuple(arg if isinstance(arg, (str, bytes, int)) else repr(arg) for arg in args)
 
 
+def _named(args, words):
+    """The arguments of a call by path; an open file in the path's place by its (device, inode)."""
+    first, *rest = args
+    return (_file(first) if isinstance(first, int) else first, *rest, *words.values())
+
+
+def _file(descriptor):
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
 class _Asking:
     """Stands for the module os: what changes the disk asks first, all else goes through."""
 
@@ -120,7 +132,7 @@ class _Asking:
 
     def __getattr__(self, name):
         if name in BY_PATH:
-            return lambda *args, **words: self.do(Op(name, _plain(args)), lambda: getattr(os, name)(*args, **words))
+            return lambda *args, **words: self.do(Op(name, _named(args, words)), lambda: getattr(os, name)(*args, **words))
         if name in BY_DESCRIPTOR:
             return lambda *args: self._on_open_file(name, *args)
         return getattr(os, name)
@@ -128,19 +140,18 @@ class _Asking:
     def open(self, path, flags, mode=0o777):
         if not flags & os.O_CREAT:
             return os.open(path, flags, mode)
-        return self.do(Op("create", (path,)), lambda: os.open(path, flags, mode))
+        return self.do(Op("create", (path,)), lambda: os.open(path, flags, mode), result=_file)
 
     def _on_open_file(self, name, descriptor, *args):
-        found = os.fstat(descriptor)
-        op = Op(name, ((found.st_dev, found.st_ino), *(bytes(arg) if isinstance(arg, memoryview) else arg for arg in args)))
+        op = Op(name, (_file(descriptor), *(bytes(arg) if isinstance(arg, memoryview) else arg for arg in args)))
 
         def half():
             os.write(descriptor, op.args[1][: len(op.args[1]) // 2])
 
         return self.do(op, lambda: getattr(os, name)(descriptor, *args), half if name == "write" else None)
 
-    def do(self, op, deed, half=None):
-        """Ask, then do it; the next message tells how it ended: what it returned, or its error."""
+    def do(self, op, deed, half=None, result=lambda done: DONE):
+        """Ask, then do it; the next message tells how it ended: DONE, the file that it made, or the number of its error."""
         if self.send("op", op) == "half":
             half()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -149,7 +160,8 @@ class _Asking:
         except OSError as error:
             self._result = error.errno
             raise
-        self._result = "done" if op.name not in ("renameat2", "syncfs") or done == 0 else done
+        by_number = op.name in ("renameat2", "syncfs", "fallocate")
+        self._result = result(done) if not by_number or done == 0 else done
         return done
 
     def say(self, word):
@@ -179,5 +191,4 @@ class _Locks:
     def flock(self, descriptor, how):
         import fcntl
 
-        found = os.fstat(descriptor)
-        return self._asking.do(Op("flock", ((found.st_dev, found.st_ino), how)), lambda: fcntl.flock(descriptor, how))
+        return self._asking.do(Op("flock", (_file(descriptor), how)), lambda: fcntl.flock(descriptor, how))

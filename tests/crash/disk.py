@@ -1,0 +1,184 @@
+"""What a disk may hold after a power cut: a model of names and contents that reached it, or not.
+
+Fed with the system calls that were made, it yields the trees that may be found after the cut. A sync of a file makes its content
+and its mtime sure, a sync of a directory the names in it. What was not synced may have reached the disk or not, names and
+contents apart, a content also halfway. What happened to the names of one file happened in its order; the names of different
+files know no order: a file whose name another took loses it only where that is known too, and keeps it if the other has gone
+on without. A journal, as ext4 and xfs have it, is stricter; btrfs, which logs one directory at a time, is not.
+"""
+
+import itertools
+import os
+from collections import namedtuple
+
+from crash.actors import DONE
+
+RENAME_EXCHANGE = 2
+BESIDE = ("logs", "workers")
+SMALL = 12  # so many effects that may be missing are tried in every combination; of more, samples
+
+# A change: of the names of `file` (entries: (path, is it there)), or of what it holds. folders: whose sync makes it sure.
+# needs: the number of the effect without which this one isn't there.
+Effect = namedtuple("Effect", "file folders entries content needs", defaults=(None, None))
+
+
+class Disk:
+    """The tree at `root` as it lies now, all of it sure; call() adds a system call that was made since."""
+
+    def __init__(self, root):
+        self.folders = {}  # file: path
+        self.names = {}  # path: the files that have it, the last is the one that is seen; as the program sees it
+        self.contents = {}  # file: (content, mtime in ns), as the program sees it
+        for folder, _, files in os.walk(root):
+            self.folders[_file(folder)] = folder
+            for path in (f"{folder}/{name}" for name in files):
+                self.names[path] = [_file(path)]
+                with open(path, "rb") as file:
+                    self.contents[_file(path)] = (file.read(), os.stat(path).st_mtime_ns)
+        self.before = (_copied(self.names), dict(self.contents))
+        self.beside = set()  # files in logs/ and workers/: no job's truth, so they are left out
+        self.reused = {}  # file: under which other word it is known, because its inode was another file's before
+        self.effects = []
+        self.sure = set()  # the numbers of the effects that are on the disk for certain
+
+    def call(self, op, result):
+        """Take a call and how it ended. One that failed changed nothing."""
+        if op.name == "create" and isinstance(result, tuple):
+            self._create(op.args[0], result)
+        elif result == DONE and not self._is_beside(*op.args[:1]) and (handler := getattr(self, f"_{op.name}", None)):
+            handler(*op.args)
+
+    def _is_beside(self, which):
+        return which in self.beside or (isinstance(which, str) and os.path.basename(os.path.dirname(which)) in BESIDE)
+
+    def trees(self, luck, samples):
+        """Yield what the disk may hold, as {path: (content, mtime in ns)}: all of it where that is little, else `samples`."""
+        unsure = [number for number in range(len(self.effects)) if number not in self.sure]
+        if len(unsure) <= SMALL:
+            choices = itertools.product((False, True), repeat=len(unsure))
+        else:
+            choices = ([luck.random() < share for _ in unsure] for share in luck.choices((0.1, 0.5, 0.9), k=samples))
+        seen = set()
+        for choice in choices:
+            there = frozenset(self._in_order(self.sure | set(itertools.compress(unsure, choice))))
+            if there not in seen:
+                seen.add(there)
+                yield self._tree(there)
+
+    def _in_order(self, there):
+        """Take away what comes, in the order of a file's names or of its contents, behind something that is missing."""
+        missing, kept = set(), set()
+        for number, effect in enumerate(self.effects):
+            order = (effect.file, effect.content is None)
+            if number not in there or (effect.needs is not None and effect.needs not in kept):
+                missing.add(order)
+            elif order not in missing:
+                kept.add(number)
+        return kept
+
+    def _tree(self, there):
+        names, contents = _copied(self.before[0]), dict(self.before[1])
+        for number in sorted(there):
+            effect = self.effects[number]
+            if effect.content is not None:
+                contents[effect.file] = effect.content
+            _enter(names, effect)
+        return {path: contents.get(files[-1], (b"", 0)) for path, files in names.items() if files}
+
+    # ---- the calls
+
+    def _names(self, file, folders, *entries, needs=None):
+        self.effects.append(Effect(file, folders, entries, needs=needs))
+        _enter(self.names, self.effects[-1])
+
+    def _holds(self, file, content, mtime):
+        self.contents[file] = (content, mtime)
+        self.effects.append(Effect(file, (), (), (content, mtime)))
+
+    def _create(self, path, file):
+        self.beside.discard(file)
+        if os.path.basename(os.path.dirname(path)) in BESIDE:
+            self.beside.add(file)
+        if self.names.get(path) or file in self.beside:
+            return  # it was opened, not made
+        self.reused[file] = file = (*file, len(self.effects))
+        self._names(file, _parents(path), (path, True))
+        self.contents[file] = (b"", 0)
+
+    def _write(self, file, piece):
+        file = self.reused.get(file, file)
+        content, mtime = self.contents[file]
+        for end in (len(piece) // 2, len(piece)):
+            self._holds(file, content + piece[:end], mtime)
+
+    def _pwrite(self, file, piece, at):
+        file = self.reused.get(file, file)
+        content, mtime = self.contents[file]
+        self._holds(file, content[:at] + piece + content[at + len(piece) :], mtime)
+
+    def _ftruncate(self, file, length):
+        file = self.reused.get(file, file)
+        content, mtime = self.contents[file]
+        self._holds(file, content[:length], mtime)
+
+    def _utime(self, which, times):
+        file = self.reused.get(which, which) if isinstance(which, tuple) else self.names[which][-1]
+        self._holds(file, self.contents[file][0], times[1])
+
+    def _rename(self, source, target):
+        file, over = self.names[source][-1], next(reversed(self.names.get(target, [])), None)
+        folders = _parents(source, target)
+        self._names(file, folders, (source, False), (target, True))
+        if over is not None:
+            self._names(over, folders, (target, False), needs=len(self.effects) - 1)
+
+    def _renameat2(self, _, source, __, target, flags):
+        source, target = os.fsdecode(source), os.fsdecode(target)
+        if flags != RENAME_EXCHANGE:
+            self._rename(source, target)
+            return
+        one, other, folders = self.names[source][-1], self.names[target][-1], _parents(source, target)
+        self._names(one, folders, (source, False), (target, True))
+        self._names(other, folders, (target, False), (source, True), needs=len(self.effects) - 1)
+
+    def _unlink(self, path):
+        self._names(self.names[path][-1], _parents(path), (path, False))
+
+    def _fsync(self, file):
+        folder, file = self.folders.get(file), self.reused.get(file, file)
+        for number, effect in enumerate(self.effects):
+            if folder in effect.folders or (effect.content is not None and effect.file == file):
+                self._make_sure(number)
+
+    def _make_sure(self, last):
+        """With an effect, what came before it in its order is sure."""
+        effect = self.effects[last]
+        for number, earlier in enumerate(self.effects[: last + 1]):
+            if earlier.file == effect.file and (earlier.content is None) == (effect.content is None):
+                self.sure.add(number)
+
+    def _syncfs(self, _):
+        self.sure |= set(range(len(self.effects)))
+
+
+def _enter(names, effect):
+    """Let the file have these names, or no longer have them."""
+    for path, there in effect.entries:
+        files = names.setdefault(path, [])
+        if effect.file in files:
+            files.remove(effect.file)
+        if there:
+            files.append(effect.file)
+
+
+def _copied(names):
+    return {path: list(files) for path, files in names.items()}
+
+
+def _file(path):
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
+
+
+def _parents(*paths):
+    return tuple(os.path.dirname(path) for path in paths)

@@ -1,0 +1,69 @@
+"""Each verb, cut by a power failure at any place: whatever of what was not synced is missing, and in whatever order."""
+
+import os
+import random
+
+import pytest
+from crash.actors import Actor
+from crash.disk import Disk
+from crash.scenes import SCENES
+from crash.test_crash_points import recovered, seen, set_up
+
+from jobspool import Spool
+
+SAMPLES = int(os.environ.get("POWER_SAMPLES", 12))  # of each cut that leaves more than can be enumerated
+SEED = int(os.environ.get("POWER_SEED", 1))
+
+
+def lay(tree, root):
+    """Write the tree into the spool at `root`, in place of what lies there."""
+    for folder, _, files in os.walk(root):
+        for name in files:
+            os.unlink(f"{folder}/{name}")
+    for path, (content, mtime) in tree.items():
+        with open(path, "wb") as file:
+            file.write(content)
+        os.utime(path, ns=(mtime, mtime))
+
+
+def played(scene, place):
+    """Play the scene to its end; yield, after each of its calls, the disk's model and what was said until then."""
+    spool = set_up(scene, place)
+    disk, before, said = Disk(spool.root), seen(spool), []
+    actor = Actor(lambda say: scene.deed(spool, say))
+    done = 0
+    while True:
+        while done < len(actor.ops) and actor.ops[done][1] is not None:
+            disk.call(*actor.ops[done])
+            done += 1
+        if actor.now.kind == "said":
+            said.append(actor.now.what)
+        yield disk, before, list(said)
+        if actor.now.kind == "ended":
+            assert actor.now.what is None, actor.now.what
+            return
+        actor.step()
+
+
+def check(before, after, said, where):
+    for token, places in after.items():
+        assert len(places) == 1, f"{where}: {token} is in {places}"
+    assert set(before) | {token for word, token, *_ in said if word == "added"} <= set(after), f"{where}: lost"
+    assert {token for token in after if isinstance(token, str)} <= set(before), f"{where}: what is no job was left"
+    for word, token, *state in said:
+        if word in ("ended", "moved"):
+            assert after[token][0].state == state[0], f"{where}: told {word} {state[0]}, found {after[token]}"
+
+
+@pytest.mark.parametrize("scene", [scene for scene in SCENES if scene.fsync != "never"], ids=lambda scene: scene.name)
+def test_power_cut_anywhere(scene, tmp_path):
+    luck = random.Random(SEED)
+    trees = []
+    for disk, before, said in played(scene, tmp_path):
+        calls = len(disk.effects)
+        trees += [(tree, before, said, calls) for tree in disk.trees(luck, SAMPLES)]
+    spool = Spool(tmp_path / "spool")
+    for tree, before, said, calls in trees:
+        lay(tree, spool.root)
+        check(before, recovered(spool), said, f"cut after {calls} changes (POWER_SEED={SEED})")
+    assert len(trees) > 2
