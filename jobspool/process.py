@@ -45,6 +45,23 @@ def members(group: int) -> list[int]:
     return found
 
 
+def environments(marker: bytes) -> list[dict[bytes, bytes]]:
+    """Return the environments of the living processes that were started with the variable `marker`, as far as we may look."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and marker + b"=" in (text := _environment(name)):
+            found.append(dict(line.partition(b"=")[::2] for line in text.split(b"\0")))
+    return found
+
+
+def _environment(pid: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+
+
 def end_group(group: int, number: int) -> None:
     """Send the signal to each process of the group; it may be gone."""
     try:

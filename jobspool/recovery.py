@@ -44,14 +44,39 @@ def plan(spool: Spool, running: frozenset[str] = frozenset()) -> list[Step]:
 def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> list[Mended]:
     """Do the steps and return what became of the orphans. What turns out to be held or gone is left alone."""
     mended = []
+    alive = Alive(spool)
     for kind, what in steps:
         if kind == "orphan":
-            mended += [done] if (done := _mend_orphan(spool, *what, settings, luck)) else []
+            mended += [done] if (done := _mend_orphan(spool, *what, settings, luck, alive)) else []
         elif kind == "forget":
             roster.forget(what)
         else:
             _remove_leftover(what)
     return mended
+
+
+class Alive:
+    """Which attempts have living processes, by the environment that these were started with; looked for when first asked.
+
+    It is the last net: for a job that closed its lock and whose worker was killed before it had noted the process group.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._root = os.stat(spool.root)
+        self._found: set[tuple[bytes, bytes]] | None = None
+
+    def runs(self, id: str, number: int) -> bool:
+        """Tell whether a process of that attempt lives."""
+        if self._found is None:
+            said = process.environments(b"QUEUECTL_JOB_ID")
+            self._found = {(each[b"QUEUECTL_JOB_ID"], each.get(b"QUEUECTL_ATTEMPT")) for each in said if self._is_ours(each)}
+        return (os.fsencode(id), str(number).encode()) in self._found
+
+    def _is_ours(self, environment: dict[bytes, bytes]) -> bool:
+        try:
+            return os.path.samestat(os.stat(environment.get(b"QUEUECTL_SPOOL", b"")), self._root)
+        except OSError:
+            return False
 
 
 def overdue(spool: Spool, settings: Settings) -> list[roster.Entry]:
@@ -75,12 +100,15 @@ def end_overdue(spool: Spool, settings: Settings) -> bool:
     return bool(late)
 
 
-def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: float) -> Mended | None:
+def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: float, alive: Alive) -> Mended | None:
     claim = claims.adopt(spool, id, settings)
     if isinstance(claim, claims.Refused):
         return _refuse(spool, id, claim)
     try:
         state = claims.finish(claim)
+        if state is None and alive.runs(id, claim.number):
+            claim.release()
+            return None
         recorded = None if state else _write_lost(claim, worker, settings, luck)
     except OSError as error:
         claim.release()  # trouble, as with a full disk: nobody is kept from trying again

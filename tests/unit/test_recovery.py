@@ -215,6 +215,36 @@ def test_once_the_last_process_of_a_dead_workers_job_has_ended_it_is_tried_again
     assert (last(spool, "failed")["worker"], everyone(spool)) == (name, [])
 
 
+def started_with(spool, job="x", attempt=1):
+    """A process that closed its lock and that nobody noted, but for its environment."""
+    names = {"QUEUECTL_SPOOL": spool.root, "QUEUECTL_JOB_ID": job, "QUEUECTL_ATTEMPT": str(attempt)}
+    return subprocess.Popen(["sleep", "1000"], env={**os.environ, **names})
+
+
+def test_a_job_that_nobody_noted_is_known_by_its_environment(spool, tmp_path):
+    crashed(spool)
+    by_another_name = tmp_path / "link"
+    by_another_name.symlink_to(spool.root)
+    job = started_with(Spool(by_another_name))
+    try:
+        assert (mend(spool), where(spool, "x")) == ({}, ["processing"])
+    finally:
+        job.kill()
+        job.wait()
+    assert mend(spool) == {"x": ("failed", "worker lost")}
+
+
+@pytest.mark.parametrize("other", [{"job": "y"}, {"attempt": 2}, {"spool": "elsewhere"}], ids=str)
+def test_processes_of_other_attempts_hold_up_nothing(spool, tmp_path, other):
+    crashed(spool)
+    job = started_with(**{"spool": spool, **other, **({"spool": Spool(tmp_path)} if "spool" in other else {})})
+    try:
+        assert mend(spool) == {"x": ("failed", "worker lost")}
+    finally:
+        job.kill()
+        job.wait()
+
+
 def test_a_dead_workers_job_beyond_its_time_is_ended(spool, clock, dead_worker):
     path = Path(spool.path("processing", "x"))
     kept = path.stat()
