@@ -14,6 +14,11 @@ FORMAT = 1
 FILE = "config.json"
 NONE_WORDS = ("none", "null", "")
 
+KEEP = "a time (90s, 30m, 12h, 7d, 4w), a whole number of jobs, or forever"
+FOREVER = "forever"
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+# low, high: the range; or low is the words that may be chosen, or KEEP.
 Setting = namedtuple("Setting", "name default unit low high meaning")
 
 SETTINGS = {
@@ -28,6 +33,8 @@ SETTINGS = {
         Setting("workers", 1, "workers", 1, 1024, "how many workers start without --count"),
         Setting("fsync", "group", "", ("always", "group", "never"), None, "when outcomes reach the disk: see queuectl.conf(5)"),
         Setting("max_job_bytes", 1_048_576, "bytes", 64, 1_073_741_824, "the largest job file that is run"),
+        Setting("keep_done", "7d", "", KEEP, None, "how long, or how many, jobs stay in done/; logs go with their job"),
+        Setting("keep_dead", FOREVER, "", KEEP, None, "the same for dead/"),
         Setting("log_max_bytes", 104_857_600, "bytes", 4096, 2**62, "the longest log of one attempt; the middle is cut out"),
     )
 }
@@ -68,6 +75,9 @@ def value_of(name: str, text: str) -> object:
         return None
     if isinstance(setting.low, tuple):
         return checked(name, text.strip().lower())
+    if setting.low == KEEP:
+        word = text.strip().lower()
+        return checked(name, int(word) if word.isdecimal() and len(word) < 20 else word)
     try:
         return checked(name, number(text))
     except ValueError:
@@ -81,6 +91,8 @@ def checked(name: str, value: object) -> object:
         return value
     if isinstance(setting.low, tuple):
         good = value in setting.low
+    elif setting.low == KEEP:
+        good = keep_of(value) is not None
     else:
         kind = int if _is_whole(setting) else (int, float)
         good = isinstance(value, kind) and not isinstance(value, bool) and setting.low <= value <= setting.high
@@ -93,9 +105,22 @@ def rule(setting: Setting) -> str:
     """Return the setting's rule in words: "a whole number from 0 to 1000000"."""
     if isinstance(setting.low, tuple):
         return f"one of {', '.join(setting.low)}"
+    if setting.low == KEEP:
+        return KEEP
     kind = "a whole number" if _is_whole(setting) else "a number"
     none = ", or none" if setting.default is None else ""
     return f"{kind} from {setting.low:g} to {int(setting.high)}{none}"
+
+
+def keep_of(value: object) -> tuple[float | None, int | None] | None:
+    """Return the age in seconds, or the number, that a rule keeps; both None for "forever"; None where it is no rule."""
+    if value == FOREVER:
+        return None, None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return None, value
+    if isinstance(value, str) and value[:-1].isdecimal() and value.isascii() and len(value) < 12 and value[-1] in UNITS:
+        return float(int(value[:-1]) * UNITS[value[-1]]), None
+    return None
 
 
 def _is_whole(setting: Setting) -> bool:

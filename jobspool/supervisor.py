@@ -17,6 +17,7 @@ from jobspool import claim as claims
 from jobspool import recovery, roster
 from jobspool.channel import Channel, Wakeup
 from jobspool.job import ENDING
+from jobspool.retention import Pruner
 from jobspool.sight import LOOK_AGAIN, Sight
 from jobspool.spool import Spool
 from jobspool.states import FAILED, PENDING, PROCESSING
@@ -53,6 +54,7 @@ class Supervisor:
         self.drain = drain
         self.report = report
         self.sight = Sight(spool, self._runs, self._event)
+        self.pruner = Pruner(spool)
         self.hands: dict[int, Hand] = {}  # by the channel's descriptor
         self.unsettled: dict[str, tuple[tuple, float]] = {}  # id: what its file looked like, and when (monotonic) first so
         self.stopping = 0  # 1: finish what runs; 2: interrupt it
@@ -95,16 +97,18 @@ class Supervisor:
                 self._mend(clock)
             self.sight.look_around(clock)
             self._hand_out()
+            if clock >= self.pruner.at:
+                self.pruner.step(self.sight.settings)
             if self.drain and not self.stopping and self._is_drained():
                 self._event("drained")
                 self.stop(1)
         except OSError as error:  # the disk, or a directory that is gone: it may come back
             self._event("trouble", why=f"{error.strerror}: {error.filename}")
-            self.sight.scan_at = self._mend_at = clock + MEND_EVERY
+            self.sight.scan_at = self._mend_at = self.pruner.at = clock + MEND_EVERY
 
     def _seconds_to_sleep(self) -> float:
         clock = time.monotonic()
-        sleep = min(self._mend_at - clock, self.sight.seconds_to_sleep(clock))
+        sleep = min(self._mend_at - clock, self.pruner.at - clock, self.sight.seconds_to_sleep(clock))
         if len(self.hands) < self.count and not self.stopping:
             sleep = min(sleep, self._fork_at - clock)
         if self.drain and self._may_be_drained():

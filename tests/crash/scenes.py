@@ -9,13 +9,14 @@ import select
 from collections import namedtuple
 
 from jobspool import claim as claims
-from jobspool import config, recovery
+from jobspool import config, recovery, retention
 from jobspool.channel import Channel
 from jobspool.job import iso, last_mark
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 from jobspool.worker import Worker
 
-Scene = namedtuple("Scene", "name set deed fsync", defaults=("group",))
+# set: lays the spool. deed: (spool, say) -> None. goes: the tokens that it removes.
+Scene = namedtuple("Scene", "name set deed fsync goes", defaults=("group", ()))
 
 OK, FAILS, LONG = "true", "exit 1", "sleep 1"  # a job whose worker was killed ends by itself, soon
 
@@ -160,6 +161,11 @@ def give_back(spool, say):
     claims.give_back(claims.take(spool, "a", spool.settings()))
 
 
+def prune(spool, say):
+    found = os.lstat(spool.path(DONE, "a"))
+    assert retention.prune(spool, DONE, "a", found)
+
+
 def set_config(spool, say):
     config.change(spool.root, "max_retries", 7, spool.spare(), 0o600)
     say(("set", 7))
@@ -190,5 +196,6 @@ SCENES = [
     Scene("skip one where an older one is done", with_older(waiting(), DONE), move(PENDING, DONE)),
     Scene("note that hands put it to the dead", tried("failed", DEAD), note_dead),
     Scene("give up what is no job", half, give_up),
+    Scene("let go of one that was done", tried("done"), prune, goes=(1,)),
     Scene("config set", waiting(), set_config),
 ]

@@ -10,7 +10,7 @@ from kit import TOP
 
 LEVELS = (
     "channel durable errors process trust", "states", "job retry watch command index", "config", "spool", "claim roster run recorder",
-    "recovery", "worker sight", "supervisor", "__init__", "queuectl",
+    "recovery retention", "worker sight", "supervisor", "__init__", "queuectl",
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 FILES = {path.stem: path for path in [*TOP.glob("jobspool/*.py"), *TOP.glob("queuectl.py")]}

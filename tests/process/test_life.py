@@ -5,13 +5,12 @@ import time
 
 from kit import comes_to, drop, log, mv, pool, until, where
 
+from jobspool import config
 from jobspool.job import seconds
 
 
 def quick(spool):
     """Let retries come at once."""
-    from jobspool import config
-
     for name, value in (("backoff_base", 0), ("grace", 1)):
         config.change(spool.root, name, value, spool.spare(), 0o600)
     return spool
@@ -153,3 +152,14 @@ def test_a_command_may_begin_with_a_dash_or_a_plus(spool):
     with pool(spool):
         (attempt,) = comes_to(spool, spool.add("+x; true", max_retries=0).id, "done").attempts
         assert attempt["exit"] == 0
+
+
+def test_what_was_kept_long_enough_goes_while_the_rest_runs_on(spool):
+    config.change(spool.root, "keep_done", "1s", spool.spare(), 0o600)
+    with pool(spool, 2):
+        ids = [spool.add("echo said").id for _ in range(5)]
+        spool.add("false", id="x", max_retries=0)
+        until(lambda: not any(where(spool, id) for id in ids), "the end of what was done")
+        comes_to(spool, "x", "dead")
+        comes_to(spool, spool.add("true").id, "done")
+    assert not any(log(spool, id) for id in ids)

@@ -33,6 +33,8 @@ def test_a_spool_without_a_config_has_the_defaults(tmp_path):
         "workers": 1,
         "fsync": "group",
         "max_job_bytes": 1_048_576,
+        "keep_done": "7d",
+        "keep_dead": "forever",
         "log_max_bytes": 104_857_600,
     }
 
