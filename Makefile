@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs
 MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5
 
-.PHONY: help demo test verify lint test-deps install clean
+.PHONY: help demo test verify powercut lint test-deps install clean
 .DEFAULT_GOAL := help
 
 help: ## say what can be made
@@ -21,17 +22,21 @@ test: $(READY) ## all the tests
 verify: $(READY) ## check each promise of the README here, in under a minute
 	$(BIN)/python verify_all.py
 
+powercut: $(READY) ## cut the power of real file systems (root; STATES=1000 FS="ext4 xfs" SEED=1)
+	PYTHONPATH=.:tests $(BIN)/python tests/powercut/run.py
+
 lint: $(READY) ## ruff, and mandoc on the manual
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@command -v mandoc >/dev/null || { echo "lint: mandoc is missing: make test-deps"; exit 1; }
 	mandoc -T lint -W warning $(MANUAL)
 
-test-deps: ## what tests need beside Python: mandoc (Debian's packages)
-	@if command -v mandoc >/dev/null; then echo "test-deps: mandoc is there"; \
-	elif ! command -v apt-get >/dev/null; then echo "test-deps: no apt-get here: install mandoc by hand, or its tests are skipped"; \
+test-deps: ## what tests need beside Python, from Debian's packages: mandoc, and the makers of file systems
+	@missing=; for tool in $(TOOLS); do PATH=$$PATH:/usr/sbin:/sbin command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool#*:}"; done; \
+	if [ -z "$$missing" ]; then echo "test-deps: all is there"; \
+	elif ! command -v apt-get >/dev/null; then echo "test-deps: no apt-get here: install$$missing by hand, or their tests are skipped"; \
 	else sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq mandoc; fi
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; fi
 
 install: ## for this user: by pipx where it is there, else pip
 	@if command -v pipx >/dev/null; then pipx install --force .; else $(PYTHON) -m pip install --user .; fi

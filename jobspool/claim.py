@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections import namedtuple
 
-from jobspool import durable
+from jobspool import durable, names
 from jobspool.errors import NotAJob
 from jobspool.job import check_id, iso, last_mark, parse, same_time, waits_until, written
 from jobspool.retry import INTERRUPTED
@@ -102,7 +102,8 @@ class Recorded:
 
         False as enter() and move_on(). The state's directory is not synced. Ends the claim.
         """
-        durable.sync_directory(self.claim.spool.folder(PROCESSING))
+        for state in (PENDING, PROCESSING):
+            durable.sync_directory(self.claim.spool.folder(state))
         if not self.enter():
             return False
         durable.sync_directory(self.claim.spool.folder(PROCESSING))
@@ -112,7 +113,7 @@ class Recorded:
         """Put the record in the claimed file's place. False when hands had moved the job away: then nothing of theirs was
         changed, and the claim has ended.
 
-        Before a disk may see this, it must have seen the claim in processing/: else it may keep the pending file, too.
+        Before a disk may see this, it must have seen the claim in pending/ and processing/: else it may keep the pending file.
         """
         try:
             stayed = self.change_places()
@@ -193,7 +194,7 @@ def take(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
 def _take_open(spool: Spool, id: str, descriptor: int, settings: Settings, _: str) -> Claim | Refused:
     if not durable.lock(descriptor):
         return Refused("held")
-    found = os.fstat(descriptor)
+    found = _with_one_name(spool, id, descriptor, settings)
     if found.st_nlink == 0:
         return Refused("gone")  # RACE: it was recorded, or removed, between our opening and locking it
     if odd := spool.distrust(found, settings):
@@ -206,6 +207,19 @@ def _take_open(spool: Spool, id: str, descriptor: int, settings: Settings, _: st
     if waits_until(record, found.st_mtime_ns / 1e9) > spool.now():
         return Refused("early")
     return _rename(Claim(spool, id, descriptor, record, found))
+
+
+def _with_one_name(spool: Spool, id: str, descriptor: int, settings: Settings) -> os.stat_result:
+    """Look at the open, locked file; the second name that a power cut may have left it in another state goes."""
+    found = os.fstat(descriptor)
+    if found.st_nlink < 2:
+        return found
+    try:
+        record = parse(read_open(descriptor, settings.max_job_bytes), settings.max_job_bytes)
+    except NotAJob:
+        record = {}
+    names.keep_one(spool, id, found, record)
+    return os.fstat(descriptor)
 
 
 def _rename(claim: Claim) -> Claim | Refused:
@@ -275,7 +289,7 @@ def _open(spool: Spool, id: str, state: str, look: Callable[..., Claim | Refused
 def _adopt_open(spool: Spool, id: str, descriptor: int, settings: Settings, state: str) -> Claim | Refused:
     if not durable.lock(descriptor):
         return Refused("held")
-    found = os.fstat(descriptor)
+    found = _with_one_name(spool, id, descriptor, settings)
     if odd := spool.distrust(found, settings):
         return Refused("gone" if found.st_nlink == 0 else "unsafe", odd)
     try:
@@ -318,6 +332,8 @@ def due_again(spool: Spool, id: str, now: float) -> float | None:
         found = os.lstat(source)
         if found.st_mtime_ns / 1e9 > now:
             return found.st_mtime_ns / 1e9
+        if found.st_nlink > 1 and names.keep_one(spool, id, found, {}) != FAILED:
+            return None
         durable.move(source, spool.path(PENDING, id))
     except FileNotFoundError:
         return None

@@ -13,7 +13,7 @@ import threading
 from collections import namedtuple
 
 from jobspool import durable
-from jobspool.states import PROCESSING
+from jobspool.states import PENDING, PROCESSING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,14 +114,14 @@ class _Step:
 
 
 def _record_all(steps: list[_Step]) -> None:
-    """Take every step; between two that a disk must not see in another order, processing/ is synced."""
+    """Take every step; between two that a disk must not see in another order, what the first changed is synced."""
     spool = steps[0].outcome.claim.spool
     synced = [step for step in steps if step.synced]
     for step in steps:
         step.write()
     for step in steps:
         step.sync()
-    _sync(spool, {PROCESSING} if any(step.entered is None for step in synced) else ())
+    _sync(spool, {PENDING, PROCESSING} if any(step.entered is None for step in synced) else ())
     for step in steps:
         step.enter()
     _sync(spool, {PROCESSING} if any(step.entered and step.stayed is None for step in synced) else ())

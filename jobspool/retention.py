@@ -12,7 +12,7 @@ import os
 import stat
 import time
 
-from jobspool import durable
+from jobspool import durable, names
 from jobspool.config import keep_of
 from jobspool.errors import NotAJob
 from jobspool.job import id_of, parse
@@ -94,16 +94,10 @@ def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
 
     A crash may leave the file in tmp/, which goes after a day, and logs without a job, which go too.
     """
-    path, spare = spool.path(state, id), spool.spare()
-    try:
-        durable.move_own(path, spare)
-    except FileNotFoundError:
+    spare = names.take_out(spool, state, id, found)
+    if spare is None:
         return False
-    now = os.lstat(spare)
-    if (now.st_ino, now.st_mtime_ns) != (found.st_ino, found.st_mtime_ns):
-        _put_back(spare, path)  # RACE: another of its name came in this instant
-        return False
-    for number in range(1, _attempts(spare, now.st_size) + 1):
+    for number in range(1, _attempts(spare, found.st_size) + 1):
         for stream in ("out", "err"):
             _remove_log(spool.log_path(id, number, stream))
     durable.remove(spare)
@@ -147,14 +141,6 @@ def _remove_log(path: str) -> None:
     for number in itertools.count(1):
         if not durable.remove(f"{stem}~{number}{ending}"):
             return
-
-
-def _put_back(spare: str, path: str) -> None:
-    try:
-        durable.move(spare, path)
-    except FileExistsError:
-        durable.set_aside(path)
-        durable.move(spare, path)
 
 
 def _is_anywhere(spool: Spool, id: str) -> bool:

@@ -297,6 +297,7 @@ class Spool:
                 pass  # RACE: hands moved it on
         if self.settings().fsync != "never":
             durable.sync_directory(self.folder(state))
+            durable.sync_directory(self.folder(job.state))  # else a power cut may leave both names
         return self.read(state, job.id) or Job(job.id, state, job.record, job.mtime, self.now())
 
     def _move_there(self, source: str, target: str, state: str) -> None:

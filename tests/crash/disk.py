@@ -2,9 +2,10 @@
 
 Fed with the system calls that were made, it yields the trees that may be found after the cut. A sync of a file makes its content
 and its mtime sure, a sync of a directory the names in it. What was not synced may have reached the disk or not, names and
-contents apart, a content also halfway. What happened to the names of one file happened in its order; the names of different
-files know no order: a file whose name another took loses it only where that is known too, and keeps it if the other has gone
-on without. A journal, as ext4 and xfs have it, is stricter; btrfs, which logs one directory at a time, is not.
+contents apart, a content also halfway. What happened to the names of one file happened in its order, but each directory for
+itself: a file that was moved may have both names, as links. The names of different files know no order: a file whose name
+another took loses it only where that is known too, and has it again when the other has gone on. A journal, as ext4 and xfs
+have it, is stricter; btrfs, which logs one directory at a time, is not.
 """
 
 import itertools
@@ -17,9 +18,9 @@ RENAME_EXCHANGE = 2
 BESIDE = ("logs", "workers")
 SMALL = 12  # so many effects that may be missing are tried in every combination; of more, samples
 
-# A change: of the names of `file` (entries: (path, is it there)), or of what it holds. folders: whose sync makes it sure.
-# needs: the number of the effect without which this one isn't there.
-Effect = namedtuple("Effect", "file folders entries content needs", defaults=(None, None))
+# A change: `file` has, or no longer has (there), the name `path`; or holds `content`, with its mtime. left: a name in the same
+# directory that it leaves in this instant. needs: the number of the effect without which this one isn't there.
+Effect = namedtuple("Effect", "file path there content left needs", defaults=(None, None, None))
 
 
 class Disk:
@@ -52,7 +53,7 @@ class Disk:
         return which in self.beside or (isinstance(which, str) and os.path.basename(os.path.dirname(which)) in BESIDE)
 
     def trees(self, luck, samples):
-        """Yield what the disk may hold, as {path: (content, mtime in ns)}: all of it where that is little, else `samples`."""
+        """Yield what the disk may hold, as {path: (file, content, mtime in ns)}: all of it where that is little, else `samples`."""
         unsure = [number for number in range(len(self.effects)) if number not in self.sure]
         if len(unsure) <= SMALL:
             choices = itertools.product((False, True), repeat=len(unsure))
@@ -83,17 +84,18 @@ class Disk:
             if effect.content is not None:
                 contents[effect.file] = effect.content
             _enter(names, effect)
-        return {path: contents.get(files[-1], (b"", 0)) for path, files in names.items() if files}
+        return {path: (files[-1], *contents.get(files[-1], (b"", 0))) for path, files in names.items() if files}
 
     # ---- the calls
 
-    def _names(self, file, folders, *entries, needs=None):
-        self.effects.append(Effect(file, folders, entries, needs=needs))
+    def _name(self, file, path, there, needs=None, left=None):
+        self.effects.append(Effect(file, path, there, left=left, needs=needs))
         _enter(self.names, self.effects[-1])
+        return len(self.effects) - 1
 
     def _holds(self, file, content, mtime):
         self.contents[file] = (content, mtime)
-        self.effects.append(Effect(file, (), (), (content, mtime)))
+        self.effects.append(Effect(file, None, None, (content, mtime)))
 
     def _create(self, path, file):
         self.beside.discard(file)
@@ -102,7 +104,7 @@ class Disk:
         if self.names.get(path) or file in self.beside:
             return  # it was opened, not made
         self.reused[file] = file = (*file, len(self.effects))
-        self._names(file, _parents(path), (path, True))
+        self._name(file, path, True)
         self.contents[file] = (b"", 0)
 
     def _write(self, file, piece):
@@ -127,27 +129,32 @@ class Disk:
 
     def _rename(self, source, target):
         file, over = self.names[source][-1], next(reversed(self.names.get(target, [])), None)
-        folders = _parents(source, target)
-        self._names(file, folders, (source, False), (target, True))
+        if os.path.dirname(source) == os.path.dirname(target):
+            came = self._name(file, target, True, left=source)
+        else:
+            came = self._name(file, target, True)
+            self._name(file, source, False)
         if over is not None:
-            self._names(over, folders, (target, False), needs=len(self.effects) - 1)
+            self._name(over, target, False, came)
 
     def _renameat2(self, _, source, __, target, flags):
         source, target = os.fsdecode(source), os.fsdecode(target)
         if flags != RENAME_EXCHANGE:
             self._rename(source, target)
             return
-        one, other, folders = self.names[source][-1], self.names[target][-1], _parents(source, target)
-        self._names(one, folders, (source, False), (target, True))
-        self._names(other, folders, (target, False), (source, True), needs=len(self.effects) - 1)
+        one, other = self.names[source][-1], self.names[target][-1]
+        came = self._name(one, target, True)
+        self._name(one, source, False)
+        self._name(other, source, True, came)
+        self._name(other, target, False, came)
 
     def _unlink(self, path):
-        self._names(self.names[path][-1], _parents(path), (path, False))
+        self._name(self.names[path][-1], path, False)
 
     def _fsync(self, file):
         folder, file = self.folders.get(file), self.reused.get(file, file)
         for number, effect in enumerate(self.effects):
-            if folder in effect.folders or (effect.content is not None and effect.file == file):
+            if (effect.path and os.path.dirname(effect.path) == folder) or (effect.content is not None and effect.file == file):
                 self._make_sure(number)
 
     def _make_sure(self, last):
@@ -162,13 +169,14 @@ class Disk:
 
 
 def _enter(names, effect):
-    """Let the file have these names, or no longer have them."""
-    for path, there in effect.entries:
-        files = names.setdefault(path, [])
-        if effect.file in files:
-            files.remove(effect.file)
-        if there:
-            files.append(effect.file)
+    """Let the file have the name, or no longer have it."""
+    if effect.path is None:
+        return
+    for path in (effect.path, effect.left):
+        if effect.file in names.get(path, ()):
+            names[path].remove(effect.file)
+    if effect.there:
+        names.setdefault(effect.path, []).append(effect.file)
 
 
 def _copied(names):
@@ -178,7 +186,3 @@ def _copied(names):
 def _file(path):
     found = os.lstat(path)
     return found.st_dev, found.st_ino
-
-
-def _parents(*paths):
-    return tuple(os.path.dirname(path) for path in paths)

@@ -10,6 +10,8 @@ from crash.scenes import SCENES
 from crash.test_crash_points import recovered, seen, set_up
 
 from jobspool import Spool
+from jobspool import claim as claims
+from jobspool.states import FAILED, PENDING, PROCESSING
 
 SAMPLES = int(os.environ.get("POWER_SAMPLES", 12))  # of each cut that leaves more than can be enumerated
 SEED = int(os.environ.get("POWER_SEED", 1))
@@ -20,9 +22,14 @@ def lay(tree, root):
     for folder, _, files in os.walk(root):
         for name in files:
             os.unlink(f"{folder}/{name}")
-    for path, (content, mtime) in tree.items():
-        with open(path, "wb") as file:
-            file.write(content)
+    first = {}
+    for path, (file, content, mtime) in tree.items():
+        if file in first:
+            os.link(first[file], path)
+            continue
+        first[file] = path
+        with open(path, "wb") as new:
+            new.write(content)
         os.utime(path, ns=(mtime, mtime))
 
 
@@ -45,14 +52,30 @@ def played(scene, place):
         actor.step()
 
 
-def check(before, after, said, where, goes):
+def check(spool, before, after, said, where, goes):
     for token, places in after.items():
-        assert len(places) == 1, f"{where}: {token} is in {places}"
+        files = {os.lstat(spool.path(place.state, place.id)).st_ino for place in places}
+        assert len(files) == 1, f"{where}: {token} is in {places}"
+        assert PROCESSING not in {place.state for place in places}, f"{where}: {token} is in {places}"
     assert (set(before) | {token for word, token, *_ in said if word == "added"}) - set(goes) <= set(after), f"{where}: lost"
     assert {token for token in after if isinstance(token, str)} <= set(before), f"{where}: what is no job was left"
     for word, token, *state in said:
         if word in ("ended", "moved"):
-            assert after[token][0].state == state[0], f"{where}: told {word} {state[0]}, found {after[token]}"
+            assert [place.state for place in after[token]] == state, f"{where}: told {word} {state[0]}, found {after[token]}"
+
+
+def check_goes_on(spool, where):
+    """What waits can be claimed, what is due comes back, and then each job has one name."""
+    for id in spool.names(FAILED):
+        claims.due_again(spool, id, spool.now() + 3600)
+    for id in spool.names(PENDING):
+        claim = claims.take(spool, id, spool.settings())
+        if isinstance(claim, claims.Refused):
+            assert claim.kind in ("unfit", "early"), f"{where}: {id} is refused: {claim}"
+        else:
+            claim.release()
+    for token, places in seen(spool).items():
+        assert len(places) == 1 or token == "half", f"{where}: {token} is still in {places}"
 
 
 @pytest.mark.parametrize("scene", [scene for scene in SCENES if scene.fsync != "never"], ids=lambda scene: scene.name)
@@ -65,5 +88,7 @@ def test_power_cut_anywhere(scene, tmp_path):
     spool = Spool(tmp_path / "spool")
     for tree, before, said, calls in trees:
         lay(tree, spool.root)
-        check(before, recovered(spool), said, f"cut after {calls} changes (POWER_SEED={SEED})", scene.goes)
+        where = f"cut after {calls} changes (POWER_SEED={SEED})"
+        check(spool, before, recovered(spool), said, where, scene.goes)
+        check_goes_on(spool, where)
     assert len(trees) > 2

@@ -9,7 +9,7 @@ import pytest
 from kit import TOP
 
 LEVELS = (
-    "channel durable errors process trust", "states", "job retry watch command index", "config", "spool", "claim roster run recorder",
+    "channel durable errors process trust", "states", "job retry watch command index", "config", "spool", "names", "claim roster run recorder",
     "recovery retention", "worker sight", "supervisor", "__init__", "queuectl",
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

@@ -1,0 +1,73 @@
+"""The names of a job's file: take one out, and see that it has only one.
+
+A power cut can leave a file that was being moved under both names, as links of one file: btrfs logs the directories that were
+synced, and not those that the file has left.
+"""
+
+from __future__ import annotations
+
+import os
+
+from jobspool import durable
+from jobspool.job import last_mark, same_time
+from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jobspool.spool import Spool
+
+STAYS = (PENDING, DEAD, DONE, FAILED)  # which name stays, the first of these: where a command or a due time moved it to
+
+
+def take_out(spool: Spool, state: str, id: str, found: os.stat_result) -> str | None:
+    """Rename the file that was `found` there into tmp/, and return its path; None where it isn't that any more."""
+    path, spare = spool.path(state, id), spool.spare()
+    try:
+        durable.move_own(path, spare)
+    except FileNotFoundError:
+        return None
+    now = os.lstat(spare)
+    if (now.st_ino, now.st_mtime_ns) == (found.st_ino, found.st_mtime_ns):
+        return spare
+    put_back(spare, path)  # RACE: another of its name came in this instant
+    return None
+
+
+def put_back(spare: str, path: str) -> None:
+    """Rename the file back; one that came there meanwhile is set aside."""
+    try:
+        durable.move(spare, path)
+    except FileExistsError:
+        durable.set_aside(path)
+        durable.move(spare, path)
+
+
+def keep_one(spool: Spool, id: str, found: os.stat_result, record: dict) -> str | None:
+    """Of the names that the file `found` has, `id` in several states or any in tmp/, keep one: return its state, None if none.
+
+    A job whose outcome was recorded leaves processing/, one that was claimed leaves pending/; else see STAYS.
+    """
+    _forget_spare(spool, found)
+    there = [state for state in STATES if _is_at(spool.path(state, id), found)]
+    if len(there) < 2:
+        return there[0] if there else None
+    kept = next(state for state in STAYS if state in there)
+    if PROCESSING in there and not same_time(last_mark(record), found.st_mtime_ns / 1e9):
+        kept = PROCESSING
+    for state in there:
+        if state != kept and (spare := take_out(spool, state, id, found)):
+            durable.remove(spare)
+    return kept
+
+
+def _forget_spare(spool: Spool, found: os.stat_result) -> None:
+    for entry in os.scandir(f"{spool.root}/tmp"):
+        if entry.inode() == found.st_ino and _is_at(entry.path, found):
+            durable.remove(entry.path)
+
+
+def _is_at(path: str, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), found)
+    except FileNotFoundError:
+        return False
