@@ -49,9 +49,12 @@ def queuectl(*words, spool=None, stdin="", check=False, env=None, cwd=None):
 
 
 @contextlib.contextmanager
-def pool(spool, count=1, *options):
-    """Real workers on the spool for as long as the with block lasts: yields the supervisor's Popen. Nothing is left behind."""
-    command = [*QUEUECTL, "--spool", spool.root, "start", "--count", str(count), *options]
+def pool(spool, count=1, *options, within=()):
+    """Real workers on the spool for as long as the with block lasts: yields the supervisor's Popen. Nothing is left behind.
+
+    `within` are the words of a command that becomes the one behind them, as env(1) does.
+    """
+    command = [*within, *QUEUECTL, "--spool", spool.root, "start", "--count", str(count), *options]
     log = Path(spool.root).parent / f"pool-{time.monotonic_ns()}.txt"
     with open(log, "wb") as output:
         supervisor = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
