@@ -1,10 +1,12 @@
 """Errors that people will make: one or two lines that say what was wrong and what to type."""
 
 import contextlib
+import fcntl
 import os
 import pty
 import signal
 import subprocess
+import termios
 
 import pytest
 from kit import QUEUECTL, drop, gone, pool, queuectl, until
@@ -159,16 +161,22 @@ def test_a_reader_that_goes_away_is_141_and_quiet(spool):
 def test_an_interrupted_command_is_130_and_nothing_is_half_done(spool):
     """It reads its standard input, which never comes."""
     adding = subprocess.Popen(
-        [*QUEUECTL, "--spool", spool.root, "enqueue", "--from", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        [*QUEUECTL, "--spool", spool.root, "enqueue", "--from", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     adding.stdin.write(b"true\n")
     adding.stdin.flush()
-    until(lambda: _reads_stdin(adding.pid), "it to read")
+    until(lambda: _is_empty(adding.stdin) and _reads_stdin(adding.pid), "it to read on")
     adding.send_signal(signal.SIGINT)
     assert (adding.wait(30), adding.stderr.read()) == (130, b"")
     adding.stdin.close()
     adding.stderr.close()
     assert spool.count("pending") == 0
+
+
+def _is_empty(pipe):
+    """Tell whether all that was written has been read: a signal between two reads is met by Python only after the second."""
+    return fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0") == b"\0\0\0\0"
 
 
 def _reads_stdin(pid):
@@ -181,7 +189,7 @@ def test_a_terminal_that_closes_stops_the_workers_in_order(spool):
     leader, follower = pty.openpty()
     supervisor = subprocess.Popen(
         [*QUEUECTL, "--spool", spool.root, "start"], stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(follower)
     until(lambda: b"started" in os.read(leader, 4096))
