@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs
+TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs
 MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5
 
 .PHONY: help demo test verify powercut lint test-deps install clean
@@ -31,7 +31,7 @@ lint: $(READY) ## ruff, and mandoc on the manual
 	@command -v mandoc >/dev/null || { echo "lint: mandoc is missing: make test-deps"; exit 1; }
 	mandoc -T lint -W warning $(MANUAL)
 
-test-deps: ## what tests need beside Python, from Debian's packages: mandoc, and the makers of file systems
+test-deps: ## what tests need beside Python, from Debian's packages: mandoc, and file systems
 	@missing=; for tool in $(TOOLS); do PATH=$$PATH:/usr/sbin:/sbin command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool#*:}"; done; \
 	if [ -z "$$missing" ]; then echo "test-deps: all is there"; \
 	elif ! command -v apt-get >/dev/null; then echo "test-deps: no apt-get here: install$$missing by hand, or their tests are skipped"; \

@@ -21,12 +21,13 @@ from jobspool.errors import (
     BrokenConfig,
     NoSuchJob,
     NotAJob,
+    NotASpool,
     QueueError,
     TryAgain,
     WrongValue,
 )
 from jobspool.job import Job, did_you_mean, iso, number, parse
-from jobspool.spool import Spool
+from jobspool.spool import PAUSED, Spool, find_root
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, state_named
 
 TYPE_CHECKING = False
@@ -45,6 +46,7 @@ queuectl: a job queue that you can ls. A job is one JSON file, its directory is 
   queuectl dlq list | retry JOB     jobs that used up their tries
   queuectl config                   the settings
   queuectl init [DIR]               make a spool
+  queuectl doctor [--fix]           what is wrong with the spool, and what to type
 
 A JOB is any part of an id that fits one job only. `queuectl COMMAND --help` tells more, queuectl(1) all of it.
 Options everywhere: --spool DIR, -h --help, --version.
@@ -235,6 +237,8 @@ Options:
   --count=<n>     How many workers; the setting `workers` without it.
   --detach        Run in the background; the log is logs/supervisor.log in the spool.
   --drain         End when nothing is left to do or to wait for.
+  --any-filesystem
+                  Run even where the file system can't keep the promises.
   -q --quiet      Don't print what happens.
   --spool=<dir>   The spool to use.
   -h --help       Print this.
@@ -251,11 +255,21 @@ def start(words: dict) -> int:
     count = _count_of(words["--count"], spool)
     if not os.access(f"{spool.root}/{PENDING}", os.W_OK):
         raise QueueError(f"no right to write {spool.root}: its owner is the one to start workers there")
+    spool.ready()
+    if not words["--any-filesystem"]:
+        _check_filesystem(spool)
     if os.geteuid() == 0:
         talk("workers run as root, and so will every job")
     if words["--detach"]:
         return _detach(spool, count, words["--drain"])
     return _supervise(spool, count, words["--drain"], _quiet if words["--quiet"] else _print_event)
+
+
+def _check_filesystem(spool: Spool) -> None:
+    from jobspool import filesystem
+
+    for why in filesystem.problems(spool.root, spool.spare()):
+        raise NotASpool(f"{spool.root}: {why}: choose a local file system, or take the risk with --any-filesystem")
 
 
 def _count_of(text: str | None, spool: Spool) -> int:
@@ -464,7 +478,7 @@ def _look_around(spool: Spool) -> dict:
     alive = roster.living(spool)
     workers = [_worker(spool, entry) for entry in alive if entry.role == roster.WORKER]
     counts = {state: spool.count(state) for state in STATES}
-    paused = os.path.lexists(f"{spool.root}/paused")
+    paused = os.path.lexists(f"{spool.root}/{PAUSED}")
     warnings += _warnings(spool, settings, pending, bool(workers), counts, paused)
     return {
         "spool": spool.root,
@@ -518,7 +532,7 @@ def _warnings(
     if waiting and not works:
         warnings.append(f"{counted(waiting, 'job')} waiting and no worker is running: queuectl start")
     if paused:
-        warnings.append(f"paused: nothing new starts until {spool.root}/paused is removed")
+        warnings.append(f"paused: nothing new starts until {spool.root}/{PAUSED} is removed")
     warnings += [f"{PENDING}/{name} is ignored: {why_ignored(name)}" for name in spool.ignored()]
     for id, found in sorted(pending.items()):
         if odd := spool.distrust(found, settings):
@@ -550,6 +564,82 @@ def _status_lines(spool: Spool, seen: dict) -> list[str]:
     if len(seen["warnings"]) > len(shown):
         lines.append(f"warning     and {len(seen['warnings']) - len(shown)} more: queuectl status --json")
     return lines
+
+
+DOCTOR = """\
+Look at the spool for what is wrong, without a lock, and say what it means and what to type. Exit 0 only if all is well.
+
+Usage:
+  queuectl doctor [options]
+
+Options:
+  --fix           Mend what can be mended without losing anything.
+  --json          One JSON object a line: kind, what, since, means, cure, fixable, fixed.
+  --spool=<dir>   The spool to use.
+  -h --help       Print this.
+
+`queuectl fsck` is the same.
+
+Examples:
+  queuectl doctor
+  queuectl doctor --fix
+"""
+
+
+def doctor(words: dict) -> int:
+    spool = Spool(os.fspath(words["--spool"] or find_root()[0]))
+    if not os.path.isdir(spool.root):
+        raise NotASpool(f"{spool.root} is no directory: `queuectl init {spool.root}` makes a spool there")
+    from jobspool.doctor import examine
+
+    found = list(examine(spool))
+    fixed = [finding for finding in found if words["--fix"] and _mended(finding)]
+    for finding in found:
+        if words["--json"]:
+            print(json.dumps(_finding_as_json(finding, finding in fixed)))
+        else:
+            print_lines(_finding_lines(finding, finding in fixed), cut=False)
+    left = list(examine(spool)) if fixed else found
+    if not words["--json"]:
+        print_lines([_diagnosis(spool, found, fixed, left)])
+    return EXIT_FAILED if left else 0
+
+
+def _mended(finding: object) -> bool:
+    """Mend it if that can be done; tell whether it was."""
+    if finding.mend is None:
+        return False
+    try:
+        finding.mend()
+    except OSError as error:
+        talk(f"can't mend {printable(finding.what)}: {error.strerror}: {error.filename}")
+        return False
+    return True
+
+
+def _finding_as_json(finding: object, fixed: bool) -> dict:
+    from jobspool.doctor import MEANS
+
+    known = {"kind": finding.kind, "what": finding.what, "since": finding.since and iso(finding.since)}
+    return {**known, "means": MEANS[finding.kind], "cure": finding.cure, "fixable": finding.mend is not None, "fixed": fixed}
+
+
+def _finding_lines(finding: object, fixed: bool) -> list[str]:
+    from jobspool.doctor import MEANS
+
+    since = f", for {span(time.time() - finding.since)}" if finding.since else ""
+    cure = "mended" if fixed else finding.cure + ("   (or: queuectl doctor --fix)" if finding.mend else "")
+    return [f"{finding.kind:<11} {finding.what}{since}", f"            {MEANS[finding.kind]}", f"            > {cure}"]
+
+
+def _diagnosis(spool: Spool, found: list, fixed: list, left: list) -> str:
+    if not found:
+        return f"all is well with {spool.root}"
+    if fixed:
+        return f"{len(fixed)} of {counted(len(found), 'finding')} mended; " + (
+            f"left: {len(left)}" if left else "all is well now"
+        )
+    return f"{counted(len(found), 'finding')} in {spool.root}"
 
 
 LIST = """\
@@ -959,7 +1049,9 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "dlq": (DLQ, dlq),
     "config": (CONFIG, config),
     "init": (INIT, init),
+    "doctor": (DOCTOR, doctor),
 }
+OTHER_NAMES = {"fsck": "doctor"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -1007,7 +1099,7 @@ def run(argv: list[str]) -> int:
         if rest[1:2] not in (["start"], ["stop"]):
             raise Wrong("queuectl worker start, queuectl worker stop: the same as queuectl start and queuectl stop")
         rest = rest[1:]
-    name = rest[0]
+    name = OTHER_NAMES.get(rest[0], rest[0])
     if name not in COMMANDS:
         kind = "option" if name.startswith("-") else "command"
         raise Wrong(f"unknown {kind} {name!r}{did_you_mean(name, COMMANDS)} `queuectl --help` lists them")

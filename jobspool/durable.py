@@ -205,6 +205,11 @@ def make_directory(path: str, mode: int = 0o700) -> bool:
     return True
 
 
+def set_mode(path: str, mode: int) -> None:
+    """Let the file or directory have exactly `mode`."""
+    os.chmod(path, mode)
+
+
 def make_parents(path: str) -> None:
     """Make the directories above `path` that are missing, with the modes that the umask leaves."""
     os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -49,17 +49,34 @@ def environments(marker: bytes) -> list[dict[bytes, bytes]]:
     """Return the environments of the living processes that were started with the variable `marker`, as far as we may look."""
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit() and marker + b"=" in (text := _environment(name)):
+        if name.isdigit() and marker + b"=" in (text := _content(f"/proc/{name}/environ")):
             found.append(dict(line.partition(b"=")[::2] for line in text.split(b"\0")))
     return found
 
 
-def _environment(pid: str) -> bytes:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return file.read()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return b""
+def holders(files: set[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:
+    """Return the processes that hold the flock(2) of each of these (device, inode)s, as far as we may look.
+
+    No lock is taken for it: what a descriptor holds stands in /proc/PID/fdinfo, see proc_pid_fdinfo(5).
+    """
+    found: dict[tuple[int, int], list[int]] = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for descriptor in _listed(f"/proc/{pid}/fd"):
+            file = _file_of(f"/proc/{pid}/fd/{descriptor}")
+            if file in files and b"FLOCK" in _content(f"/proc/{pid}/fdinfo/{descriptor}"):
+                found.setdefault(file, []).append(int(pid))
+    return found
+
+
+def stopped(pid: int) -> bool:
+    """Tell whether a signal holds the process still: STOP, or a terminal's."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] in "Tt"
+
+
+def words_of(pid: int) -> str:
+    """Return the process's command line, "" when it is gone."""
+    return _content(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode("utf-8", "surrogateescape").strip()
 
 
 def end_group(group: int, number: int) -> None:
@@ -111,3 +128,26 @@ def _stat(pid: int) -> list[str] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return text[text.rindex(b")") + 2 :].decode("ascii").split()
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
+
+
+def _file_of(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None  # it was closed, or names nothing
+    return found.st_dev, found.st_ino
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""

@@ -12,12 +12,13 @@ import time
 from jobspool import claim as claims
 from jobspool import config
 from jobspool.errors import BrokenConfig, NotAJob
+from jobspool.filesystem import is_remote
 from jobspool.index import Index
 from jobspool.job import id_of, parse, waits_until
-from jobspool.spool import Spool, read_file
+from jobspool.spool import PAUSED, Spool, read_file
 from jobspool.states import DEAD, FAILED, PENDING, STATES
 from jobspool.trust import distrust_type
-from jobspool.watch import TOLD_TO_LOOK, Watch, is_remote
+from jobspool.watch import TOLD_TO_LOOK, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 LOOK_AGAIN = 0.5  # seconds until a job whose lock is held, or whose name runs, is looked at again
 SCAN_EVERY = 5.0  # seconds between scans beside working events
 SCAN_BLIND = 1.0  # seconds between scans where events can't be had
-PAUSED = "paused"
 
 
 class Sight:

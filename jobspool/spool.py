@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 OTHERS = ("tmp", "logs", "workers")
+PAUSED = "paused"  # while a file of this name is in the spool, nothing new is started
 SEARCH_ORDER = (PENDING, PROCESSING, FAILED, DEAD, DONE)
 
 

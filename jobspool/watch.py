@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TOLD_TO_LOOK = ""  # the name that stands for: read the whole directory again
-REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "glusterfs", "lustre", "gfs2", "ocfs2", "vboxsf", "virtiofs")
 
 
 class Watch:
@@ -92,18 +91,6 @@ class Watch:
             os.write(self._writer, b"!")
         except BlockingIOError:
             pass  # the pipe is full of wakeups already
-
-
-def is_remote(path: str) -> bool:
-    """Tell whether the path is on a file system where inotify can't see what other machines do."""
-    best, kind = "", ""
-    with open("/proc/self/mountinfo") as file:
-        for line in file:
-            fields, _, rest = line.partition(" - ")
-            place = fields.split()[4]
-            if (path + "/").startswith(place.rstrip("/") + "/") and len(place) >= len(best):
-                best, kind = place, rest.split()[0]
-    return kind.startswith(REMOTE)
 
 
 def _inode(folder: str) -> tuple[int, int] | None:

@@ -49,6 +49,12 @@ def test_each_key_of_an_attempt_stands_in_the_manual(spool):
     assert set(attempt) - words == set()
 
 
+def test_each_kind_of_finding_stands_in_the_page():
+    from jobspool import doctor
+
+    assert [kind for kind in doctor.MEANS if f".Cm {kind}" not in PAGES["queuectl.1"]] == []
+
+
 def options_in(text):
     return set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", text))
 
