@@ -9,6 +9,7 @@ because the whole command is one module, to be read from top to bottom, a comman
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -26,7 +27,7 @@ from jobspool.errors import (
     TryAgain,
     WrongValue,
 )
-from jobspool.job import Job, did_you_mean, iso, number, parse
+from jobspool.job import NEW_WORDS, Job, did_you_mean, iso, number, parse
 from jobspool.spool import PAUSED, Spool, find_root
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, state_named
 
@@ -69,6 +70,7 @@ Usage:
   queuectl enqueue [options] [--env=<pair>]... [--] [<word>...]
 
 One word is a command for sh -c, or a job as a JSON object. After -- come a program and its words, without a shell.
+JSON may name the job with "id".
 
 Options:
   --max-retries=<n>     How often to try again after a failure.
@@ -79,7 +81,8 @@ Options:
   --env=<pair>          NAME=VALUE for the job's environment; may be repeated.
   --name=<text>         A name for people.
   --id=<id>             The id, instead of a new one.
-  --from=<file>         Add a job for each line: a command, or a JSON object; - reads stdin.
+  --from=<file>         Add a job for each line: a command, or a JSON object; - reads stdin. Lines that are blank or
+                        begin with # are skipped.
   -q --quiet            Say nothing on stderr.
   --spool=<dir>         The spool to use.
   -h --help             Print this.
@@ -93,11 +96,11 @@ Examples:
 
 
 def enqueue(words: dict) -> int:
-    records = [_with_options(record, words) for record in _records(words)]
+    records = [(record.pop("id", None), _with_options(record, words)) for record in _records(words)]
     if words["--id"] and len(records) != 1:
         raise Wrong("--id names one job, and this would add several")
     spool = open_spool(words)
-    jobs = spool.add_many([(words["--id"], record) for record in records])
+    jobs = spool.add_many([(words["--id"] or id, record) for id, record in records])
     for job in jobs:
         print(printable(job.id))
     if not words["--quiet"]:
@@ -140,7 +143,7 @@ def _records_from(source: str) -> list[dict]:
         raise Wrong(f"--from {source}: {error.strerror}") from None
     records = []
     for place, line in enumerate(content.split(b"\n"), 1):
-        if line.strip():
+        if line.strip() and not line.lstrip().startswith(b"#"):
             try:
                 records.append(_record_in(line.decode("utf-8")))
             except (UnicodeDecodeError, NotAJob) as error:
@@ -151,13 +154,24 @@ def _records_from(source: str) -> list[dict]:
 def _record_in(word: str) -> dict:
     """Return the job that one word describes: a JSON object, or a shell command."""
     if word.lstrip().startswith("{"):
-        record = parse(word.encode("utf-8", "surrogatepass"), 1 << 30)
+        record = parse(word.encode("utf-8", "surrogatepass"), 1 << 30, NEW_WORDS)
         if "attempts" in record:
             raise NotAJob("attempts are the queue's to write: leave that key out")
         return record
+    if _is_list(word):
+        raise NotAJob(f'a JSON list is no job: {{"argv": {word.strip()}}} would be')
     if not word.strip():
         raise NotAJob("the command is empty")
     return {"command": word}
+
+
+def _is_list(word: str) -> bool:
+    if not word.lstrip().startswith("["):
+        return False
+    try:
+        return isinstance(json.loads(word), list)
+    except ValueError:
+        return False  # [ is a command, too
 
 
 def _with_options(record: dict, words: dict) -> dict:
@@ -183,7 +197,8 @@ def _number_of(words: dict, option: str) -> int | float | None:
     try:
         value = number(text)
     except ValueError:
-        raise Wrong(f"{option} takes a number, not {text!r}") from None
+        unit = " of seconds" if option == "--timeout" else ""
+        raise Wrong(f"{option} takes a number{unit}, not {text!r}") from None
     from jobspool.job import WORDS
 
     if problem := WORDS[option[2:].replace("-", "_")](value):
@@ -239,7 +254,7 @@ Options:
   --drain         End when nothing is left to do or to wait for.
   --any-filesystem
                   Run even where the file system can't keep the promises.
-  -q --quiet      Don't print what happens.
+  -q --quiet      Say nothing.
   --spool=<dir>   The spool to use.
   -h --help       Print this.
 
@@ -258,10 +273,10 @@ def start(words: dict) -> int:
     spool.ready()
     if not words["--any-filesystem"]:
         _check_filesystem(spool)
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and not words["--quiet"]:
         talk("workers run as root, and so will every job")
     if words["--detach"]:
-        return _detach(spool, count, words["--drain"])
+        return _detach(spool, count, words)
     return _supervise(spool, count, words["--drain"], _quiet if words["--quiet"] else _print_event)
 
 
@@ -290,7 +305,7 @@ def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[dict], N
     return 0
 
 
-def _detach(spool: Spool, count: int, drain: bool) -> int:
+def _detach(spool: Spool, count: int, words: dict) -> int:
     """Start the supervisor as a daemon, and return once it serves: daemon(7), the old way."""
     from jobspool import durable
 
@@ -302,7 +317,7 @@ def _detach(spool: Spool, count: int, drain: bool) -> int:
         os.setsid()
         if os.fork() == 0:
             os.close(reader)
-            _serve_detached(spool, count, drain, log, writer)
+            _serve_detached(spool, count, words["--drain"], log, writer)
         os._exit(0)
     os.wait()
     os.close(writer)
@@ -310,7 +325,8 @@ def _detach(spool: Spool, count: int, drain: bool) -> int:
         said = pipe.readline()
     if not said:
         raise QueueError(f"the workers did not start: {path} says why")
-    print(f"{counted(count, 'worker')} started in the background, supervisor {said.strip()}; log: {path}")
+    if not words["--quiet"]:
+        print(f"{counted(count, 'worker')} started in the background, supervisor {said.strip()}; log: {path}")
     return 0
 
 
@@ -327,7 +343,7 @@ def _serve_detached(spool: Spool, count: int, drain: bool, log: int, writer: int
             if event["event"] == "started":
                 os.write(writer, f"{os.getpid()}\n".encode())
                 os.close(writer)
-            _print_event(event)
+            _print_event(event, "%Y-%m-%d %H:%M:%S")
 
         status = _supervise(spool, count, drain, report)
     except QueueError as error:
@@ -341,10 +357,10 @@ def _quiet(event: dict) -> None:
     pass
 
 
-def _print_event(event: dict) -> None:
+def _print_event(event: dict, clock: str = "%H:%M:%S") -> None:
     """Print one calm line; where nobody can read it any more, go on without."""
     try:
-        print(time.strftime("%H:%M:%S"), _event_line(event), flush=True)
+        print(time.strftime(clock), _event_line(event), flush=True)
     except OSError:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
@@ -369,7 +385,8 @@ def _event_line(event: dict) -> str:
         "noted": lambda: f"noted       {job}  {event['why']}",
         "drained": lambda: "drained     nothing is left to do or to wait for",
         "stopping": lambda: (
-            "stopping" + (f"    when {counted(event['running'], 'running job')} ended" if event["running"] else "")
+            "stopping"
+            + (f"    when {counted(event['running'], 'running job')} ended; once more interrupts" if event["running"] else "")
         ),
         "interrupting": lambda: f"stopping    {counted(event['running'], 'running job')} interrupted and put back",
         "worker ended": lambda: f"worker      {event['pid']} ended ({event['status']}): another takes its place",
@@ -417,6 +434,9 @@ def stop(words: dict) -> int:
     for entry in alive:
         if entry.pid in supervisors or entry.supervisor not in supervisors:
             _signal(entry, signal.SIGQUIT if words["--now"] else signal.SIGTERM)
+    if running := [short(entry.job) for entry in alive if entry.job]:
+        hint = "" if words["--now"] else "; --now interrupts"
+        talk_to_person(f"waiting for {counted(len(running), 'running job')} ({', '.join(running[:5])}){hint}")
     deadline = None if limit is None else time.monotonic() + limit
     for entry in alive:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -690,7 +710,7 @@ def _limit_of(text: str | None) -> int | None:
 def _state_of(text: str) -> str:
     state = state_named(text)
     if state is None:
-        raise Wrong(f"there is no state {text!r}{did_you_mean(text, STATES)} They are {', '.join(STATES)}")
+        raise Wrong(f"there is no state {text!r}{did_you_mean(text, STATES, '.')} They are {', '.join(STATES)}")
     return state
 
 
@@ -734,7 +754,7 @@ def age(job: Job) -> str:
         return f"due {when(job.mtime, now)}"
     if job.state == PENDING and job.mtime > now:
         return f"due {when(job.mtime, now)}"
-    return f"{span(now - job.mtime)} ago" if job.state != PENDING else span(now - job.mtime)
+    return f"{span(now - job.mtime)} ago" if job.state != PENDING else f"waiting {span(now - job.mtime)}"
 
 
 # ---- dlq
@@ -788,7 +808,9 @@ def why_dead(job: Job) -> str:
     """Return in words why the job is in the dead letter queue."""
     if job.problem:
         return f"not a job: {job.problem}"
-    if not job.attempts or job.attempts[-1]["verdict"] not in ("dead", "failed"):
+    if not job.attempts:
+        return "never tried: moved there by hand, or not whole in time"
+    if job.attempts[-1]["verdict"] not in ("dead", "failed"):
         return "moved there by hand"
     return job.attempts[-1].get("reason", "moved there by hand")
 
@@ -798,10 +820,11 @@ def _dlq_retry(words: dict) -> int:
 
     spool = open_spool(words)
     settings = spool.settings()
-    jobs = [job for job in spool.jobs(DEAD) if not job.problem] if words["--all"] else [spool.find(h) for h in words["<job>"]]
+    dead = list(spool.jobs(DEAD)) if words["--all"] else []
+    jobs = [job for job in dead if not job.problem] or [spool.find(handle, DEAD) for handle in words["<job>"]]
     for job in jobs:
         if job.state != DEAD:
-            raise QueueError(f"{printable(job.id)} is not dead but {job.state}: only dead jobs are retried so")
+            raise QueueError(f"{printable(job.id)} is {job.state}, not dead: `dlq retry` takes dead jobs only")
         if job.problem:
             path = spool.path(DEAD, job.id)
             raise QueueError(f"{printable(path)} is not a whole job ({job.problem}): mend it, then retry it")
@@ -809,6 +832,8 @@ def _dlq_retry(words: dict) -> int:
         claim.note_dead(spool, job.id, settings)  # a job that hands put there has its tries again, too
         spool.move(job, PENDING)
         print(printable(job.id))
+    if odd := sum(bool(job.problem) for job in dead):
+        talk(f"{counted(odd, 'file')} in {spool.folder(DEAD)} left there, no whole job: `queuectl dlq list` says why")
     if not jobs:
         talk(f"no dead jobs to retry in {spool.root}")
     else:
@@ -934,7 +959,7 @@ def _state_words(job: Job, settings: object) -> str:
 def _attempt_words(attempt: dict) -> str:
     how = attempt.get("reason") or f"exit {attempt.get('exit')}"
     used = f", cpu {attempt['cpu']:g} s, {attempt['memory'] / 1e6:.0f} MB" if "memory" in attempt else ""
-    due = f", due {attempt['due']}" if "due" in attempt else ""
+    due = f", due {attempt['due'][:19]}Z" if attempt["verdict"] == "failed" and "due" in attempt else ""
     began = str(attempt.get("started", "?"))[:19]
     took = f"{how} after {span(attempt.get('duration', 0))}"
     return f"{began}Z  {took}{used}: {attempt['verdict']}{due} ({attempt.get('worker', '?')})"
@@ -945,12 +970,19 @@ def _logs(spool: Spool, job: Job) -> list[tuple[str, int]]:
     found = []
     for attempt in range(1, len(job.attempts) + 2):
         for stream in ("out", "err"):
-            path = spool.log_path(job.id, attempt, stream)
-            try:
-                found.append((path, os.stat(path).st_size))
-            except FileNotFoundError:
-                pass
+            for path in _with_older(spool.log_path(job.id, attempt, stream)):
+                try:
+                    found.append((path, os.stat(path).st_size))
+                except FileNotFoundError:
+                    pass
     return found
+
+
+def _with_older(path: str) -> list[str]:
+    """Return the log's path, and the paths that older ones of its name were set aside to: ID.N~1.out and so on."""
+    stem, ending = os.path.splitext(path)
+    older = (f"{stem}~{nth}{ending}" for nth in itertools.count(1))
+    return [path, *itertools.takewhile(os.path.exists, older)]
 
 
 LOGS = """\
@@ -974,7 +1006,7 @@ Examples:
 def logs(words: dict) -> int:
     spool = open_spool(words)
     job = spool.find(words["<job>"])
-    last = len(job.attempts) + (job.state == PROCESSING)
+    last = len(job.attempts) + (job.state == PROCESSING or _printed_more(spool, job))
     attempt = _attempt_of(words["--attempt"], last) or last
     if not last:
         raise QueueError(f"{printable(job.id)} has not been tried yet: it is {job.state}")
@@ -985,6 +1017,11 @@ def logs(words: dict) -> int:
         hint = "" if not size else f"; {size} bytes are on its stderr: --stderr" if other == "err" else "; see without --stderr"
         talk_to_person(f"attempt {attempt} printed nothing there{hint}")
     return 0
+
+
+def _printed_more(spool: Spool, job: Job) -> bool:
+    """Tell whether an attempt that isn't on record, as hands took the job away, left a log."""
+    return any(os.path.exists(spool.log_path(job.id, len(job.attempts) + 1, stream)) for stream in ("out", "err"))
 
 
 def _attempt_of(text: str | None, last: int) -> int | None:
@@ -1052,6 +1089,18 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "doctor": (DOCTOR, doctor),
 }
 OTHER_NAMES = {"fsck": "doctor"}
+INSTEAD = {  # what people try, and what does it
+    "retry": ": queuectl dlq retry JOB, or mv failed/JOB.json pending/",
+    "cancel": ": mv processing/JOB.json dead/ ends a running job and leaves it dead",
+    "kill": ": mv processing/JOB.json dead/ ends a running job and leaves it dead",
+    "rm": ": rm pending/JOB.json forgets a job",
+    "remove": ": rm pending/JOB.json forgets a job",
+    "delete": ": rm pending/JOB.json forgets a job",
+    "pause": ": touch paused in the spool starts nothing new until it is removed",
+    "resume": ": rm paused in the spool",
+    "add": ": queuectl enqueue adds a job",
+    "version": ": queuectl --version",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -1102,7 +1151,8 @@ def run(argv: list[str]) -> int:
     name = OTHER_NAMES.get(rest[0], rest[0])
     if name not in COMMANDS:
         kind = "option" if name.startswith("-") else "command"
-        raise Wrong(f"unknown {kind} {name!r}{did_you_mean(name, COMMANDS)} `queuectl --help` lists them")
+        instead = INSTEAD.get(name) or f"{did_you_mean(name, COMMANDS, ':')} `queuectl --help` lists them"
+        raise Wrong(f"unknown {kind} {name!r}{instead}")
     usage, function = COMMANDS[name]
     options = rest[: rest.index("--")] if "--" in rest else rest
     if "--help" in options or "-h" in options:
@@ -1162,11 +1212,11 @@ def _check_options(usage: str, words: list[str]) -> None:
 def _unknown_option(usage: str, words: list[str], name: str, options: list) -> str:
     given = [word for word in words[1 : words.index(name) if name in words else None] if not word.startswith("-")]
     if words[0] == "enqueue" and given and not any(word.startswith("--") for word in words[1 : words.index(given[0])]):
-        return f"unknown option {name}. " + _both_corrections(words[words.index(given[0]) :])
+        return f"unknown option {name}; " + _both_corrections(words[words.index(given[0]) :])
     import difflib
 
-    near = difflib.get_close_matches(name, [o.longer for o in options if o.longer], 1, 0.5)
-    hint = f", did you mean {near[0]}?" if near else ""
+    near = difflib.get_close_matches(name, [o.longer for o in options if o.longer], 1, 0.6)
+    hint = f", did you mean {near[0]}?" if near else ":"
     return f"unknown option {name}{hint} `queuectl {words[0]} --help` lists them"
 
 
@@ -1177,9 +1227,10 @@ def _misfit(usage: str, words: list[str]) -> str:
     twice = next((word for word in longs if longs.count(word) > 1 and word != "--env"), None)
     if twice:
         return f"{twice} is given twice"
-    if "<job>" in usage and not any(not word.startswith("-") for word in words[1:]):
-        return f"which job? {lines[0].strip()}"
-    return f"{' '.join(map(printable, words))!s}: that is not how it goes:\n" + "\n".join(lines)
+    fitting = [line for line in lines if " ".join(word for word in words if not word.startswith("-")) in line]
+    if len(fitting) == 1 and "<job>" in fitting[0]:
+        return f"which job? {fitting[0].strip()}"
+    return f"{' '.join(map(printable, words))!s}: these words fit none of\n" + "\n".join(lines)
 
 
 def _is_number(word: str) -> bool:

@@ -311,6 +311,18 @@ def finish(claim: Claim) -> str | None:
     return state
 
 
+def is_written(spool: Spool, id: str) -> bool:
+    """Tell whether somebody still has the pending file open for writing."""
+    try:
+        descriptor = os.open(spool.path(PENDING, id), READ)
+    except OSError:
+        return False  # gone, or nothing that we may read
+    try:
+        return durable.is_written(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def give_up(spool: Spool, id: str, state: str) -> bool:
     """Move a file that is no whole job from `state` to dead/, its content untouched and its mtime now; False if it has gone."""
     try:

@@ -64,7 +64,7 @@ def name_of(word: str) -> str:
     """Return the setting's name that a person typed as `word`. Raises WrongValue with the nearest one."""
     name = word.strip().lower().replace("-", "_")
     if name not in SETTINGS:
-        raise WrongValue(f"there is no setting {word!r}{did_you_mean(name, SETTINGS)} `queuectl config` lists them all")
+        raise WrongValue(f"there is no setting {word!r}{did_you_mean(name, SETTINGS, ':')} `queuectl config` lists them all")
     return name
 
 

@@ -169,6 +169,22 @@ def set_aside(path: str) -> str:
             return aside
 
 
+def is_written(descriptor: int) -> bool:
+    """Tell whether somebody has the file, open here for reading, open for writing; False where the file system can't say.
+
+    A read lease is refused then, see F_SETLEASE in fcntl(2). It is given back at once; whoever opens the file in that instant
+    waits for that, and we are sent SIGIO, which the caller ignores.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # not our file, or no leases here
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
 def stamp(path: str | int, seconds: float) -> None:
     """Set the file's modification time, to the microsecond."""
     nanoseconds = round(seconds * 1_000_000) * 1000

@@ -136,6 +136,8 @@ def _text(value: object) -> str | None:
 
 
 def _command(value: object) -> str | None:
+    if isinstance(value, list):
+        return "must be a string: a list goes under 'argv'"
     return _text(value) or (None if value.strip() else "is empty")
 
 
@@ -163,7 +165,7 @@ def _env(value: object) -> str | None:
 
 def _number(value: object, low: float, high: float, rule: str) -> str | None:
     good = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-    return None if good else rule
+    return None if good else f"{rule}, and no string" if isinstance(value, str) else rule
 
 
 def _timeout(value: object) -> str | None:
@@ -173,7 +175,7 @@ def _timeout(value: object) -> str | None:
 
 def _whole(value: object, low: int, high: int, rule: str) -> str | None:
     good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    return None if good else rule
+    return None if good else f"{rule}, and no string" if isinstance(value, str) else rule
 
 
 def _max_retries(value: object) -> str | None:
@@ -186,6 +188,16 @@ def _backoff_base(value: object) -> str | None:
 
 def _priority(value: object) -> str | None:
     return _whole(value, -(2**31), 2**31, "must be a whole number, at most 2147483648 either way")
+
+
+def _id(value: object) -> str | None:
+    if wrong := _text(value):
+        return wrong
+    try:
+        check_id(value)
+    except NotAJob as error:
+        return f"is not to be used: {error}"
+    return None
 
 
 def _attempts(value: object) -> str | None:
@@ -221,15 +233,28 @@ WORDS = {
     "attempts": _attempts,
 }
 
+NEW_WORDS = {**WORDS, "id": _id}  # of a job that is given to be added: its file has no name yet
 
-def check(record: object) -> dict:
+# Words that people bring along, and what they can't know stands elsewhere.
+OTHER_WORDS = {
+    "cmd": "command",
+    "args": "argv",
+    "retries": "max_retries",
+    "tries": "max_retries",
+    "dir": "cwd",
+    "environment": "env",
+}
+NOT_INSIDE = {"id": "the file's name is the id", "state": "the directory is the state"}
+
+
+def check(record: object, words: dict = WORDS) -> dict:
     """Return `record` if it is a whole job. Raises NotAJob with the first rule that it breaks."""
     if not isinstance(record, dict):
         raise NotAJob("not a JSON object")
     for word, value in record.items():
-        rule = WORDS.get(word)
+        rule = words.get(word)
         if rule is None:
-            raise NotAJob(f"unknown key {word!r}{did_you_mean(word, WORDS)} (meta is the place for one's own)")
+            raise NotAJob(f"unknown key {word!r}{_meant(word)} (meta is the place for one's own)")
         if problem := rule(value):
             raise NotAJob(f"{word} {problem}")
     if ("command" in record) == ("argv" in record):
@@ -238,18 +263,24 @@ def check(record: object) -> dict:
     return record
 
 
-def did_you_mean(word: str, known: object) -> str:
-    """Return ", did you mean X?" for the nearest of the `known` words, or ""."""
+def _meant(word: str) -> str:
+    if word in OTHER_WORDS:
+        return f", did you mean {OTHER_WORDS[word]!r}?"
+    return f": {NOT_INSIDE[word]}" if word in NOT_INSIDE else did_you_mean(word, WORDS)
+
+
+def did_you_mean(word: str, known: object, otherwise: str = "") -> str:
+    """Return ", did you mean X?" for the nearest of the `known` words, or `otherwise`."""
     import difflib
 
     near = difflib.get_close_matches(word.replace("-", "_"), list(known), 1, 0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
+    return f", did you mean {near[0]!r}?" if near else otherwise
 
 
 # ---- files
 
 
-def parse(content: bytes, limit: int) -> dict:
+def parse(content: bytes, limit: int, words: dict = WORDS) -> dict:
     """Return the record in a job file's content, of at most `limit` bytes. Raises NotAJob with the reason."""
     if len(content) > limit:
         raise NotAJob(f"larger than max_job_bytes ({limit} bytes)")
@@ -273,7 +304,7 @@ def parse(content: bytes, limit: int) -> dict:
     if text.count("[") + text.count("{") > DEEPEST and _depth(record) > DEEPEST:
         raise NotAJob(TOO_DEEP)
     _no_surrogates(text, record)
-    return check(record)
+    return check(record, words)
 
 
 def written(record: dict) -> bytes:

@@ -246,9 +246,10 @@ class Spool:
         except BrokenConfig:
             return config.Settings().max_job_bytes
 
-    def find(self, handle: str) -> Job:
+    def find(self, handle: str, first: str | None = None) -> Job:
         """Return the one job that `handle` names: its id, a part of it, or its file's name or path.
 
+        Where a part fits several, and only one of them is in the state `first`, that one is meant.
         Raises NoSuchJob, or AmbiguousJob with the candidates.
         """
         part = os.path.basename(handle.rstrip("/"))
@@ -256,7 +257,7 @@ class Spool:
         if not part:
             raise NoSuchJob("a job's id can't be empty")
         for _ in range(3):  # RACE: a job that moves against the order of our looking is missed: look again
-            if job := self._exact(part) or self._part(part):
+            if job := self._exact(part) or self._part(part, first):
                 return job
         raise NoSuchJob(f"no job fits {handle!r} in {self.root}: `queuectl list` shows them")
 
@@ -267,8 +268,10 @@ class Spool:
             return None
         return next((job for state in SEARCH_ORDER if (job := self.read(state, id))), None)
 
-    def _part(self, part: str) -> Job | None:
+    def _part(self, part: str, first: str | None) -> Job | None:
         fits = {id: state for state in reversed(SEARCH_ORDER) for id in self.names(state) if part in id}
+        preferred = {id: state for id, state in fits.items() if state == first}
+        fits = preferred if len(preferred) == 1 else fits
         if len(fits) > 1:
             candidates = sorted((state, id) for id, state in fits.items())
             raise AmbiguousJob(f"{part!r} fits {len(fits)} jobs: give more of the id", candidates)

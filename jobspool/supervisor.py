@@ -80,6 +80,7 @@ class Supervisor:
                 self._wait()
                 self._tend()
         self.place.leave()
+        self._event("stopped")
 
     def _wait(self) -> None:
         """Sleep until there is something to do, and take the messages of workers."""
@@ -175,7 +176,7 @@ class Supervisor:
             self._event("trouble", why=f"{PENDING}/{id}{ENDING} is not run: {why}")
 
     def _unfit(self, id: str, why: str) -> None:
-        """Give up a file that is no whole job once it has not changed for a while; it may still be being written."""
+        """Give up a file that is no whole job once it has not changed for a while, and nobody has it open for writing."""
         try:
             found = os.lstat(self.spool.path(PENDING, id))
         except FileNotFoundError:
@@ -184,13 +185,14 @@ class Supervisor:
         looks = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         clock = time.monotonic()
         seen, since = self.unsettled.get(id, (None, clock))
-        if seen == looks and clock >= since + SETTLE:
+        if seen == looks and clock >= since + SETTLE and not claims.is_written(self.spool, id):
             del self.unsettled[id]
             if claims.give_up(self.spool, id, PENDING):
                 self._event("rejected", id=id, why=why)
             return
-        self.unsettled[id] = (looks, since if seen == looks else clock)
-        self.sight.again[id] = self.unsettled[id][1] + SETTLE
+        since = since if seen == looks and clock < since + SETTLE else clock
+        self.unsettled[id] = (looks, since)
+        self.sight.again[id] = since + SETTLE
 
     # ---- workers
 
@@ -263,6 +265,7 @@ class Supervisor:
         def stop_more(*_: object) -> None:
             self.stop(min(2, self.stopping + 1))
 
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # of the lease that durable.is_written() takes
         stopping = dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), stop_more)
         return Wakeup({**stopping, signal.SIGQUIT: lambda *_: self.stop(2)})
 

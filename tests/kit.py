@@ -134,9 +134,10 @@ def log(spool, id, number=1, stream="out"):
 
 
 def drop(spool, id, content, state="pending"):
-    """Write a file straight into a state's directory, as `echo >` does."""
+    """Write a file straight into a state's directory, as `echo >` does; but a link that lies there is never followed."""
     path = Path(spool.path(state, id))
-    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "wb") as file:
+        file.write(content if isinstance(content, bytes) else json.dumps(content).encode())
     return path
 
 

@@ -63,6 +63,13 @@ def test_enqueue_from_a_file_adds_a_job_a_line(spool, tmp_path):
     ]
 
 
+def test_json_may_name_its_job_and_comments_are_no_jobs(spool):
+    lines = '# a comment\n{"command": "true", "id": "named"}\n  # another\ntrue # not one\n'
+    printed = queuectl("enqueue", "--from", "-", spool=spool, stdin=lines).stdout.split()
+    assert (printed[0], len(printed)) == ("named", 2)
+    assert "id" not in record(spool, "named")
+
+
 def test_one_bad_line_on_stdin_and_nothing_is_added(spool):
     ran = queuectl("enqueue", "--from", "-", spool=spool, stdin='make a\n{"comand": "x"}\n')
     assert (ran.returncode, ran.stdout, spool.count("pending")) == (2, "", 0)
@@ -111,7 +118,7 @@ def test_list_shows_the_newest_last_and_no_more_than_asked(spool):
     assert [job["id"] for job in lines_of("list", "--limit", 2, spool=spool)] == ["job3", "job4"]
     printed = queuectl("list", "--limit", "1", spool=spool).stdout.splitlines()
     assert printed[0].split() == ["job", "state", "tries", "when", "exit", "command"]
-    assert re.fullmatch(r"job4  pending  0/4 +\d+ d +-  +echo 4", printed[1])
+    assert re.fullmatch(r"job4  pending  0/4 +waiting \d+ d +-  +echo 4", printed[1])
 
 
 def test_completed_is_done(spool):
@@ -186,8 +193,16 @@ def test_the_dead_letter_queue_is_listed_and_retried(spool):
     assert "not a job: not JSON" in printed
     assert queuectl("dlq", "retry", "a", spool=spool).stdout == "a\n"
     assert where(spool, "a") == ["pending"]
-    assert queuectl("dlq", "retry", "--all", spool=spool).stdout == "b\n"
+    retried = queuectl("dlq", "retry", "--all", spool=spool)
+    assert retried.stdout == "b\n"
+    assert "1 file in" in retried.stderr
     assert [job["id"] for job in lines_of("dlq", "list", spool=spool)] == ["junk"]
+
+
+def test_dlq_retry_means_the_dead_job_where_a_part_fits_several(spool):
+    drop(spool, "job-1", {"command": "true"}, "dead")
+    drop(spool, "job-2", {"command": "true"}, "done")
+    assert queuectl("dlq", "retry", "job", spool=spool).stdout == "job-1\n"
 
 
 def test_dlq_retry_gives_a_job_that_hands_put_there_its_tries_again(spool):

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from kit import comes_to, drop, everyone, gone, mv, pool, until, where
+from kit import comes_to, drop, everyone, gone, log, mv, pool, queuectl, until, where
 
 from jobspool.job import parse
 
@@ -76,6 +76,33 @@ def test_a_file_that_is_written_slowly_runs_once_when_it_is_whole(spool, tmp_pat
             comes_to(spool, spool.add("true").id, "done")  # a while goes by, in which the pool looks
         comes_to(spool, "slow", "done")
     assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_a_file_that_somebody_still_has_open_for_writing_is_left_alone(spool, tmp_path):
+    with pool(spool), open(spool.path("pending", "open"), "wb", buffering=0) as file:
+        file.write(b'{"command": ')
+        drop(spool, "closed", b'{"command": ')
+        comes_to(spool, "closed", "dead")  # so both were seen to have settled
+        drop(spool, "second", b'{"command": ')
+        comes_to(spool, "second", "dead")
+        assert where(spool, "open") == ["pending"]
+        file.write(b'"true"}')
+        file.close()
+        comes_to(spool, "open", "done")
+
+
+def test_what_a_job_printed_before_hands_took_it_away_is_shown(spool):
+    with pool(spool):
+        spool.add("echo begun; sleep 1000", id="x")
+        until(lambda: log(spool, "x"), "what it prints")
+        mv(spool, "x", "processing", "dead")
+        comes_to(spool, spool.add("true").id, "done")
+        assert queuectl("logs", "x", spool=spool).stdout == "begun\n"
+        mv(spool, "x", "dead", "pending")
+        until(lambda: os.path.exists(f"{spool.root}/logs/x.1~1.out"), "the second run")
+        shown = queuectl("show", "x", spool=spool).stdout
+        mv(spool, "x", "processing", "dead")
+    assert f"{spool.root}/logs/x.1~1.out (6 bytes)" in shown
 
 
 def test_what_is_no_job_goes_to_dead_untouched_once_it_has_settled(spool):

@@ -130,7 +130,10 @@ def test_each_word_has_its_rule(word, value, rule):
     [
         ({"command": ""}, "command is empty"),
         ({"command": " \n"}, "command is empty"),
-        ({"command": ["make"]}, "command must be a string"),
+        ({"command": ["make"]}, "command must be a string: a list goes under 'argv'"),
+        ({"cmd": "make"}, "unknown key 'cmd', did you mean 'command'? (meta is the place for one's own)"),
+        ({"command": "x", "id": "y"}, "unknown key 'id': the file's name is the id (meta is the place for one's own)"),
+        ({"command": "x", "timeout": "30"}, "timeout must be a number of seconds above 0, at most ten years, and no string"),
         ({"command": "a\0b"}, "command can't contain a NUL"),
         ({"argv": []}, "argv must be a list of strings, the program first"),
         ({"argv": "make"}, "argv must be a list of strings, the program first"),
