@@ -92,16 +92,31 @@ def umount(target):
 @contextmanager
 def loop(path):
     """A loop device over the file, for as long as the with block lasts."""
-    with open("/dev/loop-control", "rb") as control:
-        device = f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
-    over, below = os.open(device, os.O_RDWR), os.open(path, os.O_RDWR)
+    device, over = _attached(path)
     try:
-        fcntl.ioctl(over, LOOP_SET_FD, below)
-        os.close(below)
         yield device
     finally:
         fcntl.ioctl(over, LOOP_CLR_FD)
         os.close(over)
+
+
+def _attached(path):
+    """Attach the file to a free loop device; return its path and the device, open."""
+    below = os.open(path, os.O_RDWR)
+    try:
+        while True:
+            with open("/dev/loop-control", "rb") as control:
+                device = f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
+            over = os.open(device, os.O_RDWR)
+            try:
+                fcntl.ioctl(over, LOOP_SET_FD, below)
+                return device, over
+            except OSError as error:
+                os.close(over)
+                if error.errno != errno.EBUSY:
+                    raise  # RACE: else somebody took it between the two calls
+    finally:
+        os.close(below)
 
 
 @contextmanager
