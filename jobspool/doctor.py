@@ -11,7 +11,7 @@ import stat
 from collections import namedtuple
 from shlex import quote
 
-from jobspool import durable, filesystem, names, process, recovery, roster
+from jobspool import durable, filesystem, process, recovery, roster
 from jobspool.config import FILE, Settings
 from jobspool.errors import BrokenConfig
 from jobspool.job import id_of, iso
@@ -271,8 +271,7 @@ def _twin(seen: Seen, id: str, states: list[str]) -> Finding:
     where = " and ".join(f"{state}/" for state in states)
     since = max(seen.files[state][id].st_ctime for state in states)
     if len({_inode(seen.files[state][id]) for state in states}) == 1:
-        mend = _mend(_recover, seen) if PROCESSING in states else _mend(_keep_one, seen, id, states[0])
-        return Finding("links", f"{id}.json is one file in {where}", since, seen.by_itself, mend)
+        return Finding("links", f"{id}.json is one file in {where}", since, seen.by_itself, _mend(_recover, seen))
     cure = f"mv {quote(seen.spool.path(states[0], id))} to a name of its own"
     return Finding("twins", f"{id}.json lies in {where}: two jobs of one name", since, cure)
 
@@ -316,12 +315,6 @@ def _mend(deed: Callable[..., object], *what: object) -> Callable[[], object]:
 
 def _recover(seen: Seen) -> None:
     recovery.mend(seen.spool, recovery.plan(seen.spool), seen.settings, seen.spool.luck.random())
-
-
-def _keep_one(seen: Seen, id: str, state: str) -> None:
-    job, found = seen.spool.read(state, id), _look(seen.spool.path(state, id))
-    if job and found:
-        names.keep_one(seen.spool, id, found, job.record)
 
 
 def _touch(seen: Seen, state: str, ids: list[str]) -> None:

@@ -6,15 +6,16 @@ recorded is moved to where its verdict says; any other is a lost attempt, and is
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections import namedtuple
 
 from jobspool import claim as claims
-from jobspool import durable, process, roster
+from jobspool import durable, names, process, roster
 from jobspool.retry import Outcome, judge
 from jobspool.spool import READ
-from jobspool.states import DEAD, PROCESSING
+from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,21 +25,26 @@ if TYPE_CHECKING:
 A_DAY = 86_400.0
 LOST = "worker lost"
 
-# kind and what: "orphan" (its id, and the worker that died with it), "forget" (roster entry), "leftover" (path in tmp/)
+# kind and what: "orphan" (its id, and the worker that died with it), "forget" (roster entry), "leftover" (path in tmp/),
+# "links" (the id of a file that a power cut left under two names, and one of the states)
 Step = namedtuple("Step", "kind what")
 
 # What mend() did with an orphan: its id, the state it is in now, and the words for it.
 Mended = namedtuple("Mended", "id state why")
 
 
-def plan(spool: Spool, running: frozenset[str] = frozenset()) -> list[Step]:
-    """Return what might need mending, without taking a lock. `running` are the ids that the caller's own workers run."""
+def plan(spool: Spool, running: frozenset[str] = frozenset(), after_boot: bool = True) -> list[Step]:
+    """Return what might need mending, without taking a lock. `running` are the ids that the caller's own workers run.
+
+    With `after_boot`, what only a power cut leaves is looked for as well, in all that waits or is dead.
+    """
     dead = [entry for entry in roster.entries(spool) if not roster.is_alive(entry)]
     held = {entry.job for entry in dead if roster.group_lives(entry)}
     last = {entry.job: entry.name for entry in dead}
     orphans = [Step("orphan", (id, last.get(id, "?"))) for id in spool.names(PROCESSING) if id not in running and id not in held]
     forget = [Step("forget", entry) for entry in dead if entry.job is None or entry.job not in held]
-    return [*orphans, *forget, *(Step("leftover", path) for path in _leftovers(spool))]
+    links = _links(spool) if after_boot else []
+    return [*orphans, *forget, *(Step("leftover", path) for path in _leftovers(spool)), *links]
 
 
 def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> list[Mended]:
@@ -50,6 +56,8 @@ def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> li
             mended += [done] if (done := _mend_orphan(spool, *what, settings, luck, alive)) else []
         elif kind == "forget":
             roster.forget(what)
+        elif kind == "links":
+            _keep_one(spool, *what)
         else:
             _remove_leftover(what)
     return mended
@@ -147,6 +155,29 @@ def _settle_lost(spool: Spool, recorded: claims.Recorded) -> Mended | None:
         return None
     durable.sync_directory(spool.folder(recorded.state))
     return Mended(recorded.claim.id, recorded.state, LOST)
+
+
+def _links(spool: Spool) -> list[Step]:
+    """Return the files with a name in two of the states where jobs wait or are dead: what came to done/ was synced behind."""
+    names_in = {state: set(spool.names(state)) for state in (PENDING, FAILED, DEAD)}
+    pairs = itertools.combinations(names_in, 2)
+    twice = {id: one for one, other in pairs for id in names_in[one] & names_in[other] if _is_one_file(spool, id, one, other)}
+    return [Step("links", (id, state)) for id, state in twice.items()]
+
+
+def _is_one_file(spool: Spool, id: str, *states: str) -> bool:
+    try:
+        return os.path.samestat(*(os.lstat(spool.path(state, id)) for state in states))
+    except FileNotFoundError:
+        return False  # RACE: it moved while we looked
+
+
+def _keep_one(spool: Spool, id: str, state: str) -> None:
+    job = spool.read(state, id)
+    try:
+        names.keep_one(spool, id, os.lstat(spool.path(state, id)), job.record if job else {})
+    except FileNotFoundError:
+        pass  # RACE: it has moved on
 
 
 def _remove_leftover(path: str) -> None:

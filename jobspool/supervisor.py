@@ -61,6 +61,7 @@ class Supervisor:
         self.place = roster.Place(spool, roster.SUPERVISOR, spool.file_mode(self.sight.settings))
         self._said: dict[str, float] = {}  # trouble that was reported, and when (monotonic)
         self._mend_at = self._fork_at = 0.0  # monotonic
+        self._first_look = True  # the machine may have gone down before
         self._poll = select.poll()
 
     # ---- the loop
@@ -276,10 +277,11 @@ class Supervisor:
         self._mend_at = clock + MEND_EVERY
         settings = self.sight.settings
         running = frozenset(id for hand in self.hands.values() for id in hand.running)
-        for mended in recovery.mend(self.spool, recovery.plan(self.spool, running), settings, random.random()):
+        for mended in recovery.mend(self.spool, recovery.plan(self.spool, running, self._first_look), settings, random.random()):
             self._event("recovered", id=mended.id, state=mended.state, why=mended.why)
             if mended.state == FAILED:
                 self.sight.look_failed(mended.id)
+        self._first_look = False
         if recovery.end_overdue(self.spool, settings):
             self._mend_at = clock + LOOK_AGAIN
 

@@ -486,6 +486,19 @@ def test_an_orphan_is_adopted_by_one(spool):
     claim.release()
 
 
+def test_an_orphan_that_hands_take_away_in_this_instant_is_not_adopted(spool, monkeypatch):
+    drop(spool, "x", {"command": "x"}, "processing")
+    lock = durable.lock
+
+    def late(descriptor):
+        mv(spool, "x", "processing", "dead")
+        return lock(descriptor)
+
+    monkeypatch.setattr(durable, "lock", late)
+    assert claims.adopt(spool, "x", spool.settings()) == Refused("gone")
+    assert where(spool, "x") == ["dead"]
+
+
 def test_what_is_no_job_is_not_adopted(spool):
     drop(spool, "x", b"{", "processing")
     assert claims.adopt(spool, "x", spool.settings()).kind == "unfit"

@@ -6,7 +6,7 @@ import pytest
 from kit import drop, where
 
 from jobspool import claim as claims
-from jobspool import names
+from jobspool import names, recovery
 from jobspool.claim import Claim
 
 
@@ -48,6 +48,20 @@ def test_a_recorded_job_leaves_processing(spool, state):
     record = recorded("done")
     assert names.keep_one(spool, "x", linked(spool, "processing", state, record=record), record) == state
     assert where(spool, "x") == [state]
+
+
+@pytest.mark.parametrize("states", [["pending", "failed"], ["failed", "dead"], ["pending", "dead"]], ids=str)
+def test_recovery_finds_the_second_name_though_nobody_touches_the_job(spool, states):
+    spool.ready()
+    linked(spool, *states)
+    recovery.mend(spool, recovery.plan(spool), spool.settings(), 0.0)
+    assert len(where(spool, "x")) == 1
+
+
+def test_recovery_leaves_two_jobs_of_one_name_where_they_are(spool):
+    for state in ("pending", "failed", "dead"):
+        drop(spool, "x", {"command": "make"}, state)
+    assert recovery.plan(spool) == []
 
 
 def test_the_name_in_tmp_goes(spool):
