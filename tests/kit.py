@@ -16,7 +16,7 @@ from jobspool.states import STATES
 
 TOP = Path(__file__).parent.parent
 QUEUECTL = [sys.executable, str(TOP / "queuectl.py")]
-PATIENCE = 30.0  # seconds until a thing that never comes is called missing
+PATIENCE = float(os.environ.get("PATIENCE", 30))  # seconds until a thing that never comes is called missing
 
 
 def until(seen, what="it", patience=PATIENCE):
