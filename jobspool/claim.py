@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections import namedtuple
 
-from jobspool import durable, names
+from jobspool import durable, names, roster
 from jobspool.errors import NotAJob
 from jobspool.job import check_id, iso, last_mark, parse, same_time, waits_until, written
 from jobspool.retry import INTERRUPTED
@@ -206,6 +206,8 @@ def _take_open(spool: Spool, id: str, descriptor: int, settings: Settings, _: st
         return Refused("unfit", str(error))
     if waits_until(record, found.st_mtime_ns / 1e9) > spool.now():
         return Refused("early")
+    if roster.runs(spool, id):
+        return Refused("held")  # hands brought it back while it runs without its lock, and its worker is dead
     return _rename(Claim(spool, id, descriptor, record, found))
 
 

@@ -87,25 +87,38 @@ class Alive:
             return False
 
 
-def overdue(spool: Spool, settings: Settings) -> list[roster.Entry]:
-    """Return the dead workers' entries whose job still runs, beyond its timeout and grace, with nobody to end it."""
+class Leftovers:
+    """The jobs of dead workers that have to end, and whose worker would have ended them: see leftovers()."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._told: dict[int, float] = {}  # group: since when it knows (seconds since 1970)
+
+    def end(self, settings: Settings) -> bool:
+        """Send TERM to those that don't know yet, and KILL to those that have known for the grace. Tell whether there are any."""
+        now = self._spool.now()
+        found = leftovers(self._spool, settings)
+        for entry, grace in found:
+            if entry.group not in self._told:
+                process.end_group(entry.group, signal.SIGTERM)
+            elif now > self._told[entry.group] + grace:
+                process.end_group(entry.group, signal.SIGKILL)
+        self._told = {entry.group: self._told.get(entry.group, now) for entry, _ in found}
+        return bool(found)
+
+
+def leftovers(spool: Spool, settings: Settings) -> list[tuple[roster.Entry, float]]:
+    """Return the dead workers' entries, each with its job's grace, whose job is beyond its timeout or was moved away by hand."""
     found = []
     for entry in roster.entries(spool):
         if entry.job is None or roster.is_alive(entry) or not roster.group_lives(entry):
             continue
         job = spool.read(PROCESSING, entry.job)
         rules = settings.for_job(job.record) if job else settings
-        if job and rules.timeout is not None and spool.now() > job.mtime + rules.timeout + rules.grace:
-            found.append(entry)
+        late = job and rules.timeout is not None and spool.now() > job.mtime + rules.timeout
+        if job is None or late:
+            found.append((entry, rules.grace))
     return found
-
-
-def end_overdue(spool: Spool, settings: Settings) -> bool:
-    """Kill the jobs that overdue() names: their worker, which would have ended them, is dead. Tell whether there were any."""
-    late = overdue(spool, settings)
-    for entry in late:
-        process.end_group(entry.group, signal.SIGKILL)
-    return bool(late)
 
 
 def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: float, alive: Alive) -> Mended | None:

@@ -14,6 +14,7 @@ from collections import namedtuple
 
 from jobspool import durable, process
 from jobspool.job import iso
+from jobspool.trust import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SUPERVISOR = "supervisor"
 WORKER = "worker"
 ROOM = 1024  # bytes: each file is written over in place, at one go, and never shrinks
+LARGEST = 16 * ROOM  # bytes that are read of one: an id of odd characters makes it longer
 
 # name, pid, start, boot: the process (its start in clock ticks since that boot). supervisor: the pid of a worker's parent.
 # job, group, group_start, since: what it runs, as which process group, since when; None when it runs nothing.
@@ -64,17 +66,19 @@ def running(job: str, group: int) -> dict:
     return {"job": job, "group": group, "group_start": process.started(group), "since": iso(time.time())}
 
 
-def entries(spool: Spool) -> list[Entry]:
-    """Return who has a file in workers/, living or not. Files that can't be read are left out."""
+def entries(spool: Spool, job: str | None = None) -> list[Entry]:
+    """Return who has a file in workers/, living or not; with `job`, who runs it. Files that can't be read are left out."""
     found = []
+    mark = b"" if job is None else json.dumps(job).encode()
     try:
         names = os.listdir(f"{spool.root}/workers")
     except FileNotFoundError:
         return found
     for name in sorted(names):
-        if name.endswith(".json") and (entry := _read(f"{spool.root}/workers/{name}")):
+        path = f"{spool.root}/workers/{name}"
+        if name.endswith(".json") and mark in (content := _read(path)) and (entry := _entry(path, content)):
             found.append(entry)
-    return found
+    return [entry for entry in found if job in (None, entry.job)]
 
 
 def living(spool: Spool) -> list[Entry]:
@@ -95,15 +99,32 @@ def group_lives(entry: Entry) -> bool:
     return leader == entry.group_start if leader is not None else bool(process.members(entry.group))
 
 
+def runs(spool: Spool, id: str) -> bool:
+    """Tell whether processes of a job of that name still run, of a living worker or a dead one's."""
+    return any(group_lives(entry) for entry in entries(spool, id))
+
+
 def forget(entry: Entry) -> None:
     """Remove the file of a process that is dead."""
     durable.remove(entry.path)
 
 
-def _read(path: str) -> Entry | None:
+def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            said = json.loads(file.read())
+        descriptor = os.open(path, READ)
+    except OSError:
+        return b""  # RACE: it has just gone
+    try:
+        return os.read(descriptor, LARGEST)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def _entry(path: str, content: bytes) -> Entry | None:
+    try:
+        said = json.loads(content)
         return Entry(path, *(said.get(word) for word in Entry._fields[1:]))
-    except (OSError, ValueError, AttributeError):
-        return None  # RACE: it has just gone, or is being written
+    except (ValueError, AttributeError):
+        return None  # RACE: it is being written

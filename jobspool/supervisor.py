@@ -55,6 +55,7 @@ class Supervisor:
         self.report = report
         self.sight = Sight(spool, self._runs, self._event)
         self.pruner = Pruner(spool)
+        self.leftovers = recovery.Leftovers(spool)
         self.hands: dict[int, Hand] = {}  # by the channel's descriptor
         self.unsettled: dict[str, tuple[tuple, float]] = {}  # id: what its file looked like, and when (monotonic) first so
         self.stopping = 0  # 1: finish what runs; 2: interrupt it
@@ -282,7 +283,7 @@ class Supervisor:
             if mended.state == FAILED:
                 self.sight.look_failed(mended.id)
         self._first_look = False
-        if recovery.end_overdue(self.spool, settings):
+        if self.leftovers.end(settings):
             self._mend_at = clock + LOOK_AGAIN
 
     def _may_be_drained(self) -> bool:

@@ -1,5 +1,6 @@
 """Whoever starts next puts right what a crash left."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -176,23 +177,38 @@ from jobspool import Spool, roster
 import subprocess
 spool = Spool(sys.argv[1])
 place = roster.Place(spool, "worker", 0o600, 1)
-job = subprocess.Popen(["sleep", "1000"], process_group=0, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+job = subprocess.Popen(["sh", "-c", sys.argv[2]], process_group=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+job.stdout.readline()
 place.says(**roster.running("x", job.pid))
 print(job.pid, flush=True)
 time.sleep(1000)
 """
 
 
-@pytest.fixture
-def dead_worker(spool):
+@contextlib.contextmanager
+def left_by_a_dead_worker(spool, script):
     """A worker killed with -9 whose job x closed its descriptors and lives on: yields the job's process group."""
     crashed(spool)
-    worker = subprocess.Popen([sys.executable, "-c", WORKER, spool.root], stdout=subprocess.PIPE, env=environment())
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, spool.root, script], stdout=subprocess.PIPE, env=environment())
     group = int(worker.stdout.readline())
     worker.kill()
     worker.communicate()
-    yield group
-    process.end_group(group, 9)
+    try:
+        yield group
+    finally:
+        process.end_group(group, 9)
+
+
+@pytest.fixture
+def dead_worker(spool):
+    with left_by_a_dead_worker(spool, "echo runs; exec sleep 1000") as group:
+        yield group
+
+
+@pytest.fixture
+def deaf_job(spool):
+    with left_by_a_dead_worker(spool, "trap '' TERM; echo runs; while :; do sleep 1; done") as group:
+        yield group
 
 
 def environment():
@@ -250,11 +266,43 @@ def test_a_dead_workers_job_beyond_its_time_is_ended(spool, clock, dead_worker):
     kept = path.stat()
     path.write_text(json.dumps({"command": "sleep 1000", "timeout": 60}))
     os.utime(path, ns=(kept.st_mtime_ns, kept.st_mtime_ns))
-    clock.time += 69
-    assert recovery.overdue(spool, spool.settings()) == []
+    left = recovery.Leftovers(spool)
+    clock.time += 59
+    assert not left.end(spool.settings())
+    assert process.members(dead_worker)
     clock.time += 2
-    recovery.end_overdue(spool, spool.settings())
+    assert left.end(spool.settings())
     until(lambda: not process.members(dead_worker), "the job's end")
+    assert not left.end(spool.settings())
+
+
+@pytest.mark.parametrize("target", ["dead", "pending"])
+def test_a_dead_workers_job_that_is_moved_away_is_ended(spool, dead_worker, target):
+    mv(spool, "x", "processing", target)
+    recovery.Leftovers(spool).end(spool.settings())
+    until(lambda: not process.members(dead_worker), "the job's end")
+
+
+def test_a_dead_workers_job_that_ignores_term_is_killed_after_the_grace(spool, clock, deaf_job):
+    mv(spool, "x", "processing", "dead")
+    left = recovery.Leftovers(spool)
+    left.end(spool.settings())
+    clock.time += 9
+    assert left.end(spool.settings())
+    assert process.members(deaf_job)
+    clock.time += 2
+    left.end(spool.settings())
+    until(lambda: not process.members(deaf_job), "the job's end")
+
+
+def test_a_dead_workers_job_that_is_brought_back_does_not_run_beside_itself(spool, clock, dead_worker):
+    mv(spool, "x", "processing", "pending")
+    clock.time += 1
+    refused = claims.take(spool, "x", spool.settings())
+    assert (refused.kind, where(spool, "x")) == ("held", ["pending"])
+    killed(dead_worker)
+    claims.take(spool, "x", spool.settings()).release()
+    assert where(spool, "x") == ["processing"]
 
 
 def test_a_living_worker_is_not_forgotten(spool):
