@@ -45,12 +45,12 @@ def members(group: int) -> list[int]:
     return found
 
 
-def environments(marker: bytes) -> list[dict[bytes, bytes]]:
+def environments(marker: bytes) -> dict[int, dict[bytes, bytes]]:
     """Return the environments of the living processes that were started with the variable `marker`, as far as we may look."""
-    found = []
+    found = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and marker + b"=" in (text := _content(f"/proc/{name}/environ")):
-            found.append(dict(line.partition(b"=")[::2] for line in text.split(b"\0")))
+            found[int(name)] = dict(line.partition(b"=")[::2] for line in text.split(b"\0"))
     return found
 
 

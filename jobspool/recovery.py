@@ -38,7 +38,7 @@ def plan(spool: Spool, running: frozenset[str] = frozenset(), after_boot: bool =
 
     With `after_boot`, what only a power cut leaves is looked for as well, in all that waits or is dead.
     """
-    dead = [entry for entry in roster.entries(spool) if not roster.is_alive(entry)]
+    dead = roster.dead(spool)
     held = {entry.job for entry in dead if roster.group_lives(entry)}
     last = {entry.job: entry.name for entry in dead}
     orphans = [Step("orphan", (id, last.get(id, "?"))) for id in spool.names(PROCESSING) if id not in running and id not in held]
@@ -66,25 +66,18 @@ def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> li
 class Alive:
     """Which attempts have living processes, by the environment that these were started with; looked for when first asked.
 
-    It is the last net: for a job that closed its lock and whose worker was killed before it had noted the process group.
+    It is the last net: for what a job that closed its lock left outside of its process group.
     """
 
     def __init__(self, spool: Spool) -> None:
-        self._root = os.stat(spool.root)
-        self._found: set[tuple[bytes, bytes]] | None = None
+        self._spool = spool
+        self._found: set[tuple[str, str]] | None = None
 
     def runs(self, id: str, number: int) -> bool:
         """Tell whether a process of that attempt lives."""
         if self._found is None:
-            said = process.environments(b"QUEUECTL_JOB_ID")
-            self._found = {(each[b"QUEUECTL_JOB_ID"], each.get(b"QUEUECTL_ATTEMPT")) for each in said if self._is_ours(each)}
-        return (os.fsencode(id), str(number).encode()) in self._found
-
-    def _is_ours(self, environment: dict[bytes, bytes]) -> bool:
-        try:
-            return os.path.samestat(os.stat(environment.get(b"QUEUECTL_SPOOL", b"")), self._root)
-        except OSError:
-            return False
+            self._found = {(each.job, each.attempt) for each in roster.processes(self._spool)}
+        return (id, str(number)) in self._found
 
 
 class Leftovers:
@@ -110,8 +103,8 @@ class Leftovers:
 def leftovers(spool: Spool, settings: Settings) -> list[tuple[roster.Entry, float]]:
     """Return the dead workers' entries, each with its job's grace, whose job is beyond its timeout or was moved away by hand."""
     found = []
-    for entry in roster.entries(spool):
-        if entry.job is None or roster.is_alive(entry) or not roster.group_lives(entry):
+    for entry in roster.dead(spool):
+        if entry.job is None or not roster.group_lives(entry):
             continue
         job = spool.read(PROCESSING, entry.job)
         rules = settings.for_job(job.record) if job else settings

@@ -26,8 +26,12 @@ ROOM = 1024  # bytes: each file is written over in place, at one go, and never s
 LARGEST = 16 * ROOM  # bytes that are read of one: an id of odd characters makes it longer
 
 # name, pid, start, boot: the process (its start in clock ticks since that boot). supervisor: the pid of a worker's parent.
-# job, group, group_start, since: what it runs, as which process group, since when; None when it runs nothing.
-Entry = namedtuple("Entry", "path role name pid start boot supervisor job group group_start since")
+# job, attempt (its number), group, group_start, since: what it runs, as which process group, since when; None when idle.
+# While a job is being started it has no group yet.
+Entry = namedtuple("Entry", "path role name pid start boot supervisor job group group_start since attempt")
+
+# A process that was started as a part of an attempt. attempt: its number.
+Started = namedtuple("Started", "pid job attempt")
 
 
 class Place:
@@ -49,7 +53,7 @@ class Place:
         self._descriptor = durable.write_new(self.path, self._content({}), mode)
 
     def says(self, **now: object) -> None:
-        """Let the file say what is run now: job, group, group_start, since; nothing of these when idle."""
+        """Let the file say what is run now: see running(); nothing of that when idle."""
         durable.write_over(self._descriptor, self._content(now))
 
     def leave(self) -> None:
@@ -61,9 +65,10 @@ class Place:
         return json.dumps({**self.known, **now}).encode().ljust(ROOM - 1) + b"\n"
 
 
-def running(job: str, group: int) -> dict:
-    """Return what a worker's file says while it runs `job` as process group `group`."""
-    return {"job": job, "group": group, "group_start": process.started(group), "since": iso(time.time())}
+def running(job: str, attempt: int, group: int | None = None) -> dict:
+    """Return what a worker's file says while it runs that attempt of `job` as process group `group`, or is about to start it."""
+    start = None if group is None else process.started(group)
+    return {"job": job, "attempt": attempt, "group": group, "group_start": start, "since": iso(time.time())}
 
 
 def entries(spool: Spool, job: str | None = None) -> list[Entry]:
@@ -86,6 +91,11 @@ def living(spool: Spool) -> list[Entry]:
     return [entry for entry in entries(spool) if is_alive(entry)]
 
 
+def dead(spool: Spool) -> list[Entry]:
+    """Return the entries of supervisors and workers that are no more, with the group of what they were about to start."""
+    return _with_groups(spool, [entry for entry in entries(spool) if not is_alive(entry)])
+
+
 def is_alive(entry: Entry) -> bool:
     """Tell whether the process that wrote the entry still runs."""
     return process.lives(entry.pid, entry.start, entry.boot)
@@ -100,8 +110,49 @@ def group_lives(entry: Entry) -> bool:
 
 
 def runs(spool: Spool, id: str) -> bool:
-    """Tell whether processes of a job of that name still run, of a living worker or a dead one's."""
-    return any(group_lives(entry) for entry in entries(spool, id))
+    """Tell whether processes of a job of that name run, or are being started, of a living worker or a dead one's."""
+    found = _with_groups(spool, entries(spool, id))
+    return any(group_lives(entry) or (entry.group is None and is_alive(entry)) for entry in found)
+
+
+def processes(spool: Spool) -> list[Started]:
+    """Return the living processes of this spool's jobs, by the environment that they were started with."""
+    root, found = os.stat(spool.root), []
+    for pid, said in process.environments(b"QUEUECTL_JOB_ID").items():
+        if _is_root(said.get(b"QUEUECTL_SPOOL", b""), root):
+            found.append(Started(pid, os.fsdecode(said[b"QUEUECTL_JOB_ID"]), os.fsdecode(said.get(b"QUEUECTL_ATTEMPT", b""))))
+    return found
+
+
+def _is_root(path: bytes, root: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), root)
+    except OSError:
+        return False
+
+
+def _with_groups(spool: Spool, found: list[Entry]) -> list[Entry]:
+    """Return the entries, each with the group of what its worker was starting when it died, if that lives."""
+    if not any(entry.job and entry.group is None for entry in found):
+        return found
+    groups = {}
+    for started in processes(spool):
+        groups.setdefault((started.job, started.attempt), _group_of(started.pid))
+    return [
+        entry if entry.group or entry.job is None else _with_group(entry, groups.get((entry.job, str(entry.attempt))))
+        for entry in found
+    ]
+
+
+def _with_group(entry: Entry, group: int | None) -> Entry:
+    return entry if group is None else entry._replace(group=group, group_start=process.started(group))
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None  # RACE: it has just ended
 
 
 def forget(entry: Entry) -> None:

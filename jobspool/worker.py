@@ -82,11 +82,14 @@ class Worker:
 
     def run(self, attempt: Attempt) -> Outcome | None:
         """Run the attempt and return its outcome, or None when hands have moved the job away and it was ended."""
+        claim = attempt.claim
+        self.place.says(**roster.running(claim.id, claim.number))  # killed now, we leave something that recovery looks for
         try:
             attempt.start(self.environment)
         except CannotStart as problem:
+            self.place.says()
             return attempt.outcome_unstarted(problem)
-        self.place.says(**roster.running(attempt.claim.id, attempt.pid))
+        self.place.says(**roster.running(claim.id, claim.number, attempt.pid))
         stays = self._attend(attempt)
         outcome = attempt.outcome()
         self.place.says()

@@ -179,7 +179,7 @@ spool = Spool(sys.argv[1])
 place = roster.Place(spool, "worker", 0o600, 1)
 job = subprocess.Popen(["sh", "-c", sys.argv[2]], process_group=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 job.stdout.readline()
-place.says(**roster.running("x", job.pid))
+place.says(**roster.running("x", 1, job.pid))
 print(job.pid, flush=True)
 time.sleep(1000)
 """
@@ -234,7 +234,7 @@ def test_once_the_last_process_of_a_dead_workers_job_has_ended_it_is_tried_again
 def started_with(spool, job="x", attempt=1):
     """A process that closed its lock and that nobody noted, but for its environment."""
     names = {"QUEUECTL_SPOOL": spool.root, "QUEUECTL_JOB_ID": job, "QUEUECTL_ATTEMPT": str(attempt)}
-    return subprocess.Popen(["sleep", "1000"], env={**os.environ, **names})
+    return subprocess.Popen(["sleep", "1000"], env={**os.environ, **names}, process_group=0)
 
 
 def test_a_job_that_nobody_noted_is_known_by_its_environment(spool, tmp_path):
@@ -248,6 +248,31 @@ def test_a_job_that_nobody_noted_is_known_by_its_environment(spool, tmp_path):
         job.kill()
         job.wait()
     assert mend(spool) == {"x": ("failed", "worker lost")}
+
+
+def test_a_job_whose_worker_was_killed_while_it_started_it_is_known_as_its_job(spool, tmp_path):
+    """The worker had said which attempt it would start, and not yet as which process group."""
+    crashed(spool)
+    roster.Place(spool, roster.WORKER, 0o600).says(**roster.running("x", 1))
+    assert roster.runs(spool, "x")  # so far its worker lives, and is about to start it
+    worker_is_dead(spool)
+    assert not roster.runs(spool, "x")
+    earlier, job = started_with(spool, attempt=0), started_with(spool)
+    try:
+        assert (roster.runs(spool, "x"), mend(spool)) == (True, {})
+        mv(spool, "x", "processing", "dead")
+        recovery.Leftovers(spool).end(spool.settings())
+        assert (job.wait(30), earlier.poll()) == (-15, None)
+    finally:
+        for each in (earlier, job):
+            each.kill()
+            each.wait()
+
+
+def worker_is_dead(spool):
+    """Let the only file in workers/ be of a process that is no more."""
+    (path,) = Path(spool.root, "workers").iterdir()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "start": 1}))
 
 
 @pytest.mark.parametrize("other", [{"job": "y"}, {"attempt": 2}, {"spool": "elsewhere"}], ids=str)
