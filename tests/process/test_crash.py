@@ -15,7 +15,7 @@ def witness(spool, tmp_path, id="x", **options):
     """Add a job that writes down its start and end, and ends when told; return both files."""
     file, go = tmp_path / f"{id}.witness", tmp_path / f"{id}.go"
     spool.add(SHORT.format(file, go), id=id, backoff_base=0, **options)
-    until(file.exists, "the job to start")
+    until(lambda: file.exists() and file.read_text(), "the job to start")
     return file, go
 
 
