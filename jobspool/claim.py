@@ -59,6 +59,12 @@ class Claim:
         """The number of the attempt that this claim is for; the first is 1."""
         return len(self.record.get("attempts", ())) + 1
 
+    @property
+    def trail(self) -> set[str]:
+        """The states in which a disk may have it still: it was claimed, and before that came back from where its last record put it."""
+        attempts = self.record.get("attempts")
+        return {PENDING, PROCESSING} | ({STATE_OF[attempts[-1]["verdict"]]} if attempts else set())
+
     def holds(self) -> bool:
         """Tell whether the job still lies where it was claimed: nobody has moved it away."""
         try:
@@ -102,7 +108,7 @@ class Recorded:
 
         False as enter() and move_on(). The state's directory is not synced. Ends the claim.
         """
-        for state in (PENDING, PROCESSING):
+        for state in sorted(self.claim.trail):
             durable.sync_directory(self.claim.spool.folder(state))
         if not self.enter():
             return False
@@ -113,7 +119,7 @@ class Recorded:
         """Put the record in the claimed file's place. False when hands had moved the job away: then nothing of theirs was
         changed, and the claim has ended.
 
-        Before a disk may see this, it must have seen the claim in pending/ and processing/: else it may keep the pending file.
+        Before a disk may see this, it must have seen that the job left the states of its trail, or it may keep the old file.
         """
         try:
             stayed = self.change_places()
@@ -380,6 +386,8 @@ def note_dead(spool: Spool, id: str, settings: Settings) -> bool:
         raise
     try:
         recorded.sync()
+        for state in sorted({*claim.trail, DEAD}):
+            durable.sync_directory(spool.folder(state))
         return recorded.change_places()
     except FileNotFoundError:
         return False

@@ -13,7 +13,7 @@ import threading
 from collections import namedtuple
 
 from jobspool import durable
-from jobspool.states import PENDING, PROCESSING
+from jobspool.states import PROCESSING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _record_all(steps: list[_Step]) -> None:
         step.write()
     for step in steps:
         step.sync()
-    _sync(spool, {PENDING, PROCESSING} if any(step.entered is None for step in synced) else ())
+    _sync(spool, {state for step in synced if step.entered is None for state in step.outcome.claim.trail})
     for step in steps:
         step.enter()
     _sync(spool, {PROCESSING} if any(step.entered and step.stayed is None for step in synced) else ())

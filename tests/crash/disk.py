@@ -2,10 +2,11 @@
 
 Fed with the system calls that were made, it yields the trees that may be found after the cut. A sync of a file makes its content
 and its mtime sure, a sync of a directory the names in it. What was not synced may have reached the disk or not, names and
-contents apart, a content also halfway. What happened to the names of one file happened in its order, but each directory for
-itself: a file that was moved may have both names, as links. The names of different files know no order: a file whose name
-another took loses it only where that is known too, and has it again when the other has gone on. A journal, as ext4 and xfs
-have it, is stricter; btrfs, which logs one directory at a time, is not.
+contents apart, a content also halfway. What happened to the names of one file in one directory happened in its order, but each
+directory is for itself: a file that was moved may have its old name still, beside the new one, and have it for ever, when nobody
+syncs the directory that it left. It never loses the old one without having the new one. The names of different files know no order:
+a file whose name another took loses it only where that is known too, and has it again when the other has gone on. A journal, as ext4
+and xfs have it, is stricter; btrfs, which logs one directory at a time, is not.
 """
 
 import itertools
@@ -70,7 +71,7 @@ class Disk:
         """Take away what comes, in the order of a file's names or of its contents, behind something that is missing."""
         missing, kept = set(), set()
         for number, effect in enumerate(self.effects):
-            order = (effect.file, effect.content is None)
+            order = _order(effect)
             if number not in there or (effect.needs is not None and effect.needs not in kept):
                 missing.add(order)
             elif order not in missing:
@@ -133,7 +134,7 @@ class Disk:
             came = self._name(file, target, True, left=source)
         else:
             came = self._name(file, target, True)
-            self._name(file, source, False)
+            self._name(file, source, False, came)
         if over is not None:
             self._name(over, target, False, came)
 
@@ -144,7 +145,7 @@ class Disk:
             return
         one, other = self.names[source][-1], self.names[target][-1]
         came = self._name(one, target, True)
-        self._name(one, source, False)
+        self._name(one, source, False, came)
         self._name(other, source, True, came)
         self._name(other, target, False, came)
 
@@ -159,13 +160,19 @@ class Disk:
 
     def _make_sure(self, last):
         """With an effect, what came before it in its order is sure."""
-        effect = self.effects[last]
         for number, earlier in enumerate(self.effects[: last + 1]):
-            if earlier.file == effect.file and (earlier.content is None) == (effect.content is None):
+            if _order(earlier) == _order(self.effects[last]) and number not in self.sure:
                 self.sure.add(number)
+                if earlier.needs is not None:
+                    self._make_sure(earlier.needs)
 
     def _syncfs(self, _):
         self.sure |= set(range(len(self.effects)))
+
+
+def _order(effect):
+    """What an effect keeps its order with: the contents of its file, or the names of its file in one directory."""
+    return effect.file, None if effect.path is None else os.path.dirname(effect.path)
 
 
 def _enter(names, effect):

@@ -9,7 +9,7 @@ import select
 from collections import namedtuple
 
 from jobspool import claim as claims
-from jobspool import config, recovery, retention
+from jobspool import config, durable, recovery, retention
 from jobspool.channel import Channel
 from jobspool.job import iso, last_mark
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
@@ -148,6 +148,17 @@ def due(spool, say):
     assert claims.due_again(spool, "a", spool.now()) is None
 
 
+def retry(spool, say):
+    """A supervisor brings the failed job back, and a worker runs it."""
+    due(spool, say)
+    work("a")(spool, say)
+
+
+def retry_by_hand(spool, say):
+    durable.move_own(spool.path(DEAD, "a"), spool.path(PENDING, "a"))
+    work("a")(spool, say)
+
+
 def give_up(spool, say):
     assert claims.give_up(spool, "half", PENDING)
 
@@ -155,6 +166,11 @@ def give_up(spool, say):
 def note_dead(spool, say):
     assert claims.note_dead(spool, "a", spool.settings())
     say(("moved", 1, DEAD))
+
+
+def cancel_by_hand(spool, say):
+    durable.move_own(spool.path(FAILED, "a"), spool.path(DEAD, "a"))
+    note_dead(spool, say)
 
 
 def give_back(spool, say):
@@ -187,6 +203,8 @@ SCENES = [
     Scene("run one that printed", waiting(command="echo out; echo err >&2"), work("a")),
     Scene("claim and give back", waiting(), give_back),
     Scene("due again", tried("failed"), due),
+    Scene("due again, and run", tried("failed"), retry),
+    Scene("brought back from the dead, and run", tried("dead"), retry_by_hand),
     Scene("recover a lost one", lost, recover),
     Scene("recover one lost in its second try", lost_again, recover),
     *(Scene(f"recover what was recorded {word}", recorded(word), recover) for word in ("done", "failed", "dead", "interrupted")),
@@ -195,6 +213,7 @@ SCENES = [
     Scene("cancel a failed one", tried("failed"), move(FAILED, DEAD)),
     Scene("skip one where an older one is done", with_older(waiting(), DONE), move(PENDING, DONE)),
     Scene("note that hands put it to the dead", tried("failed", DEAD), note_dead),
+    Scene("hands put it to the dead, which is noted", tried("failed"), cancel_by_hand),
     Scene("give up what is no job", half, give_up),
     Scene("let go of one that was done", tried("done"), prune, goes=(1,)),
     Scene("config set", waiting(), set_config),
