@@ -61,7 +61,7 @@ class Claim:
 
     @property
     def trail(self) -> set[str]:
-        """The states in which a disk may have it still: it was claimed, and before that came back from where its last record put it."""
+        """The states in which a disk may have it still: before its claim it came back from where its last record put it."""
         attempts = self.record.get("attempts")
         return {PENDING, PROCESSING} | ({STATE_OF[attempts[-1]["verdict"]]} if attempts else set())
 

@@ -49,6 +49,14 @@ def test_each_key_of_an_attempt_stands_in_the_manual(spool):
     assert set(attempt) - words == set()
 
 
+def test_each_promise_names_tests_that_there_are():
+    section = PAGES["queuectl-spool.5"].split(".Sh GUARANTEES")[1].split("\n.El\n")[0]
+    promises = section.split("\n.It\n")[1:]
+    named = [re.findall(r"tests/[\w/.]+", promise) for promise in promises]
+    assert [len(paths) > 0 for paths in named] == [True] * 8
+    assert [path for paths in named for path in paths if not Path(TOP, path).exists()] == []
+
+
 def test_each_kind_of_finding_stands_in_the_page():
     from jobspool import doctor
 
