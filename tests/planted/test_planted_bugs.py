@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,36 +14,60 @@ from kit import TOP
 from planted.bugs import BUGS
 
 PATIENCE = "10"  # seconds: what a bug keeps from coming is not waited for as long as elsewhere
+AT_ONCE = 3
 COPIED = ("jobspool", "tests", "queuectl.py", "setup.cfg", "man", "README.md")
 
 
-@pytest.fixture
-def checkout(tmp_path):
-    """A copy of this checkout, to be broken."""
+def copy_to(folder):
+    """Make a copy of this checkout, to be broken."""
     for name in COPIED:
         source = TOP / name
         if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, tmp_path / name)
-    return tmp_path
+            shutil.copy(source, folder / name)
 
 
-def plant(bug, checkout):
+def plant(bug, folder):
     for module, old, new in bug.changes:
-        path = checkout / "jobspool" / f"{module}.py"
+        path = folder / "jobspool" / f"{module}.py"
         text = path.read_text()
         assert text.count(old) == 1, f"{module}.py has {text.count(old)} times what is to be changed:\n{old}"
         path.write_text(text.replace(old, new))
+        compile(path.read_text(), path, "exec")
+
+
+def look_for(bug):
+    """Plant the bug in a copy, run its test there, and return the ended process."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy_to(Path(folder))
+        plant(bug, Path(folder))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "INTERLEAVING"))}
+        command = [sys.executable, "-B", "-m", "pytest", bug.test, "-x", "-q", "--tb=line", f"--basetemp={folder}/base"]
+        environment["PATIENCE"] = PATIENCE
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def searches(request):
+    """What look_for() returns for each bug that is asked for, by its name; some at a time, for most of them wait."""
+    wanted = {
+        item.callspec.params["bug"].name: item.callspec.params["bug"]
+        for item in request.session.items
+        if "bug" in params_of(item)
+    }
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        yield {name: executor.submit(look_for, bug) for name, bug in wanted.items()}
+        executor.shutdown(cancel_futures=True)
+
+
+def params_of(item):
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
-def test_a_planted_bug_is_found(bug, checkout):
-    plant(bug, checkout)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "INTERLEAVING"))}
-    environment["PATIENCE"] = PATIENCE
-    command = [sys.executable, "-B", "-m", "pytest", bug.test, "-x", "-q", "--tb=line"]
-    found = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=120)
+def test_a_planted_bug_is_found(bug, searches):
+    found = searches[bug.name].result()
     assert found.returncode == 1, f"{bug.test} did not find it:\n{found.stdout[-2000:]}{found.stderr[-2000:]}"
     assert re.search(r"^[0-9]+ failed", found.stdout, re.M), found.stdout
 
