@@ -10,8 +10,11 @@ import select
 import signal
 import time
 
+AN_INSTANT = 0.5  # seconds, at most, that an execve(2) is waited for
+LOOKS = 3  # at a process that has no environment, so that it isn't met within execve(2) each time
+KERNEL_THREAD = 0x00200000  # PF_KTHREAD of linux/sched.h
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-GROUP, SESSION, STARTED = 2, 3, 19  # fields of /proc/PID/stat behind the command's name: proc(5)
+GROUP, SESSION, FLAGS, STARTED, ENVIRONMENT = 2, 3, 6, 19, 47  # fields of /proc/PID/stat behind the command's name: proc(5)
 
 
 def boot() -> str:
@@ -49,7 +52,7 @@ def environments(marker: bytes) -> dict[int, dict[bytes, bytes]]:
     """Return the environments of the living processes that were started with the variable `marker`, as far as we may look."""
     found = {}
     for name in os.listdir("/proc"):
-        if name.isdigit() and marker + b"=" in (text := _content(f"/proc/{name}/environ")):
+        if name.isdigit() and marker + b"=" in (text := _environment(name)):
             found[int(name)] = dict(line.partition(b"=")[::2] for line in text.split(b"\0"))
     return found
 
@@ -128,6 +131,35 @@ def _stat(pid: int) -> list[str] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return text[text.rindex(b")") + 2 :].decode("ascii").split()
+
+
+def _environment(pid: str) -> bytes:
+    """Return the process's environment. One that is just becoming another program has none for an instant: that is waited for."""
+    deadline = time.monotonic() + AN_INSTANT
+    empty = 0
+    while not (text := _content(f"/proc/{pid}/environ")) and empty < LOOKS and time.monotonic() < deadline:
+        if _becomes_another(int(pid)):
+            os.sched_yield()
+        else:
+            empty += 1  # RACE: it may have become another since we read
+    return text
+
+
+def _becomes_another(pid: int) -> bool:
+    """Tell whether the process is within execve(2): it has memory, and the kernel has not yet said where its environment is."""
+    fields = _stat(pid)
+    if fields is None or fields[0] in "ZX" or int(fields[FLAGS]) & KERNEL_THREAD:
+        return False
+    return int(fields[ENVIRONMENT]) == 0 and _may_look(pid)
+
+
+def _may_look(pid: int) -> bool:
+    """Tell whether the kernel lets us see the process's addresses: of others' it says 0 for all of them."""
+    try:
+        os.close(os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _listed(folder: str) -> list[str]:
