@@ -16,10 +16,11 @@ def line(recording, found, took):
     """One line for people."""
     counts = ", ".join(
         f"{name} {counter['jobs']} in {counter['states']} states"
-        for name, counter in zip(found._fields[2:], found[2:], strict=True)
+        for name, counter in zip(found._fields[2:6], found[2:6], strict=True)
     )
+    tried = found.states - found.unmountable["states"]
     promised = f"{len(found.violations)} violations" if recording.fsync != "never" else f"nothing is promised: {counts}"
-    return f"{recording.system:15} fsync {recording.fsync:7} {found.states:6} states  {promised}  ({took:.0f} s)"
+    return f"{recording.system:15} fsync {recording.fsync:7} {tried:6} states  {promised}  ({took:.0f} s)"
 
 
 def main():

@@ -24,6 +24,7 @@ def test_nothing_is_lost_torn_or_there_twice(recording):
     recorded, folder = recording
     found = replay(recorded, STATES, SEED, folder)
     assert (found.violations, found.states) == ([], STATES)
+    assert found.unmountable["states"] < STATES / 10
 
 
 def test_the_disk_saw_flushes_and_the_witness_heard_of_all(recording):
