@@ -958,7 +958,7 @@ def _state_words(job: Job, settings: object) -> str:
 
 def _attempt_words(attempt: dict) -> str:
     how = attempt.get("reason") or f"exit {attempt.get('exit')}"
-    used = f", cpu {attempt['cpu']:g} s, {attempt['memory'] / 1e6:.0f} MB" if "memory" in attempt else ""
+    used = f", cpu {attempt['cpu']:g} s, {attempt['memory'] / 1e6:.0f} MB" if {"cpu", "memory"} <= attempt.keys() else ""
     due = f", due {attempt['due'][:19]}Z" if attempt["verdict"] == "failed" and "due" in attempt else ""
     began = str(attempt.get("started", "?"))[:19]
     took = f"{how} after {span(attempt.get('duration', 0))}"

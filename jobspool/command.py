@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 
+from jobspool.errors import shortened
+
 SHELL = "/bin/sh"
 PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+-][A-Za-z0-9_./:,@%+=-]*(?:[ \t]+[A-Za-z0-9_./:,@%+=-]+)*")
 # The words that mean something to a POSIX shell itself: its reserved words and built-in utilities (POSIX.1-2017, XCU 2.4,
@@ -27,7 +29,7 @@ class CannotStart(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
-        self.reason = reason
+        self.reason = shortened(reason)
 
 
 def words(record: dict) -> list[str]:

@@ -6,6 +6,13 @@ traceback. Only the command turns these into exit statuses.
 
 from __future__ import annotations
 
+LONGEST_REASON = 300  # characters: reasons are quoted in messages between processes, in records, and on terminals
+
+
+def shortened(reason: str) -> str:
+    """Return the reason, cut where a hostile file would make it long."""
+    return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"
+
 
 class QueueError(Exception):
     """What was asked for could not be done."""
@@ -16,7 +23,10 @@ class WrongValue(QueueError, ValueError):
 
 
 class NotAJob(QueueError, ValueError):
-    """A file, or the words given for a new job, are not a whole job."""
+    """A file, or the words given for a new job, are not a whole job. The reason may quote them, and is kept short."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(shortened(reason))
 
 
 class NoSuchJob(QueueError, LookupError):

@@ -18,6 +18,9 @@ LONGEST_ID = 200  # bytes: the logs' names, and NAME~1.json, must fit the 255 of
 IGNORED_ENDINGS = ("~", ".swp", ".part", ".tmp")
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: nothing that looks like something else
 TEN_YEARS = 315_360_000.0
+EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds: years 1 and 9999, as ISO 8601 has them
+READABLE = 65_536  # characters: a job that takes more is written on one line
+ROOM_FOR_ATTEMPTS = 20_971_520  # bytes: 2 KiB for each of retry.MOST_ATTEMPTS
 DEEPEST = 100  # objects and lists within each other: what is read must be written again, at whatever depth of the stack
 VERDICTS = ("done", "failed", "dead", "interrupted")
 TOO_DEEP = "not JSON that anybody meant: nested too deep"
@@ -72,10 +75,10 @@ def command_line(record: dict) -> str:
 
 
 def iso(seconds: float) -> str:
-    """Return the time as 2026-11-24T10:15:30.123456Z."""
-    micros = round(seconds * 1_000_000)
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(micros // 1_000_000))
-    return f"{whole}.{micros % 1_000_000:06d}Z"
+    """Return the time as 2026-11-24T10:15:30.123456Z; the first or last there is where its year has not four digits."""
+    whole, micros = divmod(min(max(round(seconds * 1_000_000), EARLIEST), LATEST), 1_000_000)
+    year, *rest = time.gmtime(whole)[:6]
+    return "{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}.{:06d}Z".format(year, *rest, micros)
 
 
 def seconds(text: str) -> float:
@@ -206,8 +209,9 @@ def _attempts(value: object) -> str | None:
     for entry in value:
         if not isinstance(entry, dict) or entry.get("verdict") not in VERDICTS or not _is_time(entry.get("ended")):
             return f"must be as the queue wrote it: objects with ended and verdict ({', '.join(VERDICTS)})"
-        if "due" in entry and not _is_time(entry["due"]):
-            return "has a due that is no time"
+        for word, value in entry.items():
+            if word in ATTEMPT_WORDS and not ATTEMPT_WORDS[word](value):
+                return f"has a {word} that is no {NO_SUCH[ATTEMPT_WORDS[word]]}"
     return None
 
 
@@ -217,6 +221,22 @@ def _is_time(value: object) -> bool:
     except (TypeError, ValueError, OverflowError):
         return False
     return True
+
+
+def _is_number(value: object) -> bool:
+    return _number(value, -(2**63), 2**63, "no") is None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+NO_SUCH = {_is_time: "time", _is_number: "number", _is_text: "string"}
+ATTEMPT_WORDS = {
+    **dict.fromkeys(("started", "ended", "due"), _is_time),
+    **dict.fromkeys(("number", "duration", "exit", "cpu", "memory"), _is_number),
+    **dict.fromkeys(("worker", "signal", "reason"), _is_text),
+}
 
 
 WORDS = {
@@ -281,8 +301,12 @@ def did_you_mean(word: str, known: object, otherwise: str = "") -> str:
 
 
 def parse(content: bytes, limit: int, words: dict = WORDS) -> dict:
-    """Return the record in a job file's content, of at most `limit` bytes. Raises NotAJob with the reason."""
-    if len(content) > limit:
+    """Return the record in a job file's content. Raises NotAJob with the reason.
+
+    A newcomer has at most `limit` bytes; what its attempts add is the queue's own doing, and not counted.
+    """
+    large = len(content) > limit
+    if large and (len(content) > largest(limit) or b'"attempts"' not in content):
         raise NotAJob(f"larger than max_job_bytes ({limit} bytes)")
     if not content.strip():
         raise NotAJob("empty")
@@ -304,19 +328,34 @@ def parse(content: bytes, limit: int, words: dict = WORDS) -> dict:
     if text.count("[") + text.count("{") > DEEPEST and _depth(record) > DEEPEST:
         raise NotAJob(TOO_DEEP)
     _no_surrogates(text, record)
-    return check(record, words)
+    check(record, words)
+    if large and not record.get("attempts"):
+        raise NotAJob(f"larger than max_job_bytes ({limit} bytes)")
+    return record
+
+
+def largest(limit: int) -> int:
+    """Return the bytes of the largest file that the queue makes of a newcomer of `limit` bytes, with all its attempts."""
+    return 4 * limit + ROOM_FOR_ATTEMPTS  # 1e15 is written as 1000000000000000.0
 
 
 def written(record: dict) -> bytes:
-    """Return the record as the content of a job file: JSON in UTF-8, indented for people."""
-    return (json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+    """Return the record as the content of a job file: JSON in UTF-8, indented for people where that isn't too long."""
+    job = {word: value for word, value in record.items() if word != "attempts"}
+    text = json.dumps(job, ensure_ascii=False, allow_nan=False)
+    if len(text) > READABLE:  # nested lists would grow a hundredfold
+        text = json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    else:
+        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8")
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict:
     record = dict(pairs)
     if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise NotAJob(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+        seen = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise NotAJob(f"the key {twice!r} stands twice")
     return record
 
 

@@ -30,6 +30,7 @@ A_DAY = 86_400.0
 SLICE = 0.005  # seconds of work at one go
 BETWEEN = 0.02  # seconds between two slices of a walk
 SOONEST, LATEST = 1.0, 600.0  # seconds between two walks
+MOST_READ = 1 << 20  # bytes of a job beside its attempts: of a larger one the logs go when they are a day old
 LOGS_EVERY = A_DAY / 4  # seconds between two looks for logs whose job is gone
 
 
@@ -97,7 +98,7 @@ def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
     spare = names.take_out(spool, state, id, found)
     if spare is None:
         return False
-    for number in range(1, _attempts(spare, found.st_size) + 1):
+    for number in range(1, _attempts(spare, min(found.st_size, MOST_READ)) + 1):
         for stream in ("out", "err"):
             _remove_log(spool.log_path(id, number, stream))
     durable.remove(spare)

@@ -2,7 +2,7 @@
 
 Exit 0 is done. Anything else is failed while fewer than max_retries tries have been used again since the job was last dead
 (or done), due after backoff_base ** n seconds (n = 1 for the first retry), at most backoff_max, plus jitter; else it is dead.
-An interrupted attempt isn't counted, a lost worker is.
+An interrupted attempt isn't counted, a lost worker is. A job whose record is full, after MOST_ATTEMPTS, is dead.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import namedtuple
 from jobspool.states import DEAD, DONE, FAILED, PENDING
 
 INTERRUPTED = "interrupted"
+MOST_ATTEMPTS = 10_000  # on record, in all a job's lives: its file is read whole each time
 
 # started, ended: seconds since 1970. status, signal: how it ended, one of them, or neither where nobody saw the end.
 # reason: words for people, None for exit 0. cpu: seconds. memory: bytes at most in use. None: nobody saw, or measured, it.
@@ -33,7 +34,7 @@ def judge(attempts: list[dict], outcome: Outcome, rules: object, luck: float) ->
     if outcome.status == 0:
         return Verdict("done", DONE, None)
     used = tries_used(attempts)
-    if used >= rules.max_retries:
+    if used >= rules.max_retries or len(attempts) + 1 >= MOST_ATTEMPTS:
         return Verdict("dead", DEAD, None)
     return Verdict("failed", FAILED, outcome.ended + backoff(used + 1, rules, luck))
 

@@ -12,7 +12,7 @@ import time
 
 from jobspool import config, durable
 from jobspool.errors import AmbiguousJob, BrokenConfig, JobExists, NoSuchJob, NotAJob, NotASpool, UnsafeSpool, WrongValue
-from jobspool.job import ENDING, IGNORED_ENDINGS, Job, check, check_id, id_of, new_id, parse, written
+from jobspool.job import ENDING, IGNORED_ENDINGS, Job, check, check_id, id_of, largest, new_id, parse, written
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, may_put
 from jobspool.trust import ODD_FILES, READ, distrust, distrust_type, user_name
 
@@ -360,7 +360,7 @@ def find_root() -> tuple[str, bool]:
 
 
 def read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:
-    """Return the file's content, up to one byte more than `limit`, and what it was. Raises OSError; never blocks."""
+    """Return the file's content, as read_open() does, and what it was. Raises OSError; never blocks."""
     descriptor = os.open(path, READ)
     try:
         found = os.fstat(descriptor)
@@ -370,9 +370,10 @@ def read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:
 
 
 def read_open(descriptor: int, limit: int) -> bytes:
-    """Return the open file's content from its beginning, up to one byte more than `limit`."""
-    content = os.pread(descriptor, min(limit + 1, 65536), 0)
-    while len(content) <= limit and (more := os.pread(descriptor, limit + 1 - len(content), len(content))):
+    """Return the open file's content from its beginning, up to one byte more than a job of `limit` bytes can grow to."""
+    most = largest(limit)
+    content = os.pread(descriptor, 65536, 0)
+    while len(content) <= most and (more := os.pread(descriptor, most + 1 - len(content), len(content))):
         content += more
     return content
 

@@ -1,19 +1,23 @@
 """What a whole job is, and what is wrong with what isn't one."""
 
 import json
+import os
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobspool.errors import NotAJob
+from jobspool.claim import Claim, entry_for
+from jobspool.errors import LONGEST_REASON, NotAJob
 from jobspool.job import (
+    ROOM_FOR_ATTEMPTS,
     Job,
     check,
     check_id,
     id_of,
     iso,
+    largest,
     last_mark,
     made_by_queue,
     new_id,
@@ -24,6 +28,7 @@ from jobspool.job import (
     waits_until,
     written,
 )
+from jobspool.retry import MOST_ATTEMPTS, Outcome, Verdict
 
 LIMIT = 1 << 20
 WHOLE = {
@@ -38,6 +43,7 @@ WHOLE = {
     "meta": {"any": ["thing", None, 1e300, True]},
     "attempts": [{"number": 1, "ended": "2026-11-24T10:15:30.123456Z", "verdict": "failed", "due": "2026-11-24T10:15:32Z"}],
 }
+TRIED = {"verdict": "failed", "ended": "2026-11-24T10:15:30Z"}
 times = st.floats(0, 4_102_444_800)  # until 2100
 
 
@@ -118,7 +124,12 @@ def test_any_bytes_are_a_job_or_say_why_not(content):
         ("attempts", [{"verdict": "nearly", "ended": "2026-11-24T10:15:30Z"}], "attempts must be as the queue wrote it"),
         ("attempts", [{"verdict": "failed", "ended": "2026-11-24T10:15:30"}], "attempts must be as the queue wrote it"),
         ("attempts", [{"verdict": "failed", "ended": 5}], "attempts must be as the queue wrote it"),
-        ("attempts", [{"verdict": "failed", "ended": "2026-11-24T10:15:30Z", "due": None}], "attempts has a due that is no time"),
+        ("attempts", [{**TRIED, "due": None}], "attempts has a due that is no time"),
+        ("attempts", [{**TRIED, "started": 1}], "attempts has a started that is no time"),
+        ("attempts", [{**TRIED, "duration": "long"}], "attempts has a duration that is no number"),
+        ("attempts", [{**TRIED, "memory": 10**400}], "attempts has a memory that is no number"),
+        ("attempts", [{**TRIED, "reason": 5}], "attempts has a reason that is no string"),
+        ("attempts", [{**TRIED, "signal": ["TERM"]}], "attempts has a signal that is no string"),
     ],
 )
 def test_each_word_has_its_rule(word, value, rule):
@@ -212,6 +223,62 @@ def test_a_file_larger_than_max_job_bytes_is_refused():
         parse(content, len(content) - 1)
 
 
+def test_what_its_attempts_add_never_makes_a_job_too_large():
+    entry = {"ended": "2026-11-24T10:15:30Z", "verdict": "failed"}
+    job = {"command": "x", "attempts": [entry] * 1000}
+    assert parse(written(job), 64) == job
+    for content in (
+        b'{"command": "x"' + b" " * 64 + b"}",
+        b'{"command": "x", "meta": {"attempts": [1]}, "name": "' + b"n" * 64 + b'"}',
+    ):
+        with pytest.raises(NotAJob, match="larger than max_job_bytes"):
+            parse(content, 64)
+
+
+@pytest.mark.parametrize("item", ["[]", "1e15", '{"a":{"b":0}}', '"\u00e9"'])
+def test_a_job_of_the_largest_size_is_still_a_job_with_its_attempts(item):
+    content = b'{"command":"x","meta":[' + ",".join([item] * 20_000).encode() + b"]}"
+    job = parse(content, len(content))
+    entry = {"ended": "2026-11-24T10:15:30Z", "verdict": "failed", "reason": "€" * 300}
+    record = {**job, "attempts": [entry] * 100}
+    assert len(written(record)) <= largest(len(content))
+    assert parse(written(record), len(content)) == record
+
+
+def test_the_attempts_that_a_record_has_room_for_fit(spool):
+    """10,000 of the longest that the queue writes."""
+    claim = Claim(spool, "x" * 200, 0, {"command": "x", "attempts": [{}] * 9_999}, os.stat(spool.root))
+    outcome = Outcome(1e9, 2e9, 255, None, "\U0001f600" * LONGEST_REASON, 1e9 / 3, 2**60, True)
+    entry = entry_for(claim, outcome, Verdict("interrupted", "pending", 2e9), "w" * 64 + ":4194304")
+    record = {"command": "x", "attempts": [entry] * MOST_ATTEMPTS}
+    assert len(written(record)) <= ROOM_FOR_ATTEMPTS
+
+
+def test_a_large_job_is_written_on_one_line():
+    """Indentation would let nested lists grow a hundredfold."""
+    assert written({"command": "x", "meta": [[[1]]] * 20_000}).count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "beginning"),
+    [
+        (b'{"' + b"k" * 900_000 + b'": 1}', "unknown key 'kkkkkkk"),
+        (b'{"command": "x", "env": {"' + b"k" * 900_000 + b'": 1}}', "env kkkkkkk"),
+        (b'{"meta": {' + b'"k": 1, "k": 2, ' * 2 + b'"' + b"k" * 900_000 + b'": 1}}', "the key 'k' stands twice"),
+    ],
+)
+def test_the_reason_is_short_however_long_the_file_is(content, beginning):
+    reason = problem(content)
+    assert reason.startswith(beginning)
+    assert len(reason) <= LONGEST_REASON
+
+
+def test_a_key_that_stands_twice_among_many_is_found_without_comparing_each_with_each():
+    """Comparing each with each would take minutes."""
+    content = b"{" + b",".join(b'"k%d":1' % i for i in range(80_000)) + b',"k79999":2}'
+    assert problem(content) == "the key 'k79999' stands twice"
+
+
 def test_an_api_record_that_is_no_job_is_refused_like_a_file():
     with pytest.raises(NotAJob, match="timeout must be a number"):
         check({"command": "x", "timeout": float("nan")})
@@ -280,6 +347,21 @@ def test_a_time_survives_being_written_to_the_microsecond(now):
 def test_a_written_time_is_written_the_same_again(micros):
     text = iso(micros / 1_000_000)
     assert iso(seconds(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (-1.5, "1969-12-31T23:59:58.500000Z"),
+        (-60_000_000_000.0, "0068-09-03T13:20:00.000000Z"),
+        (-1e12, "0001-01-01T00:00:00.000000Z"),
+        (1e12, "9999-12-31T23:59:59.999999Z"),
+        (2.0**62, "9999-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_any_time_that_a_file_can_have_is_written_so_that_it_can_be_read(moment, text):
+    assert iso(moment) == text
+    assert seconds(text)
 
 
 def test_a_time_is_utc_in_iso_8601():

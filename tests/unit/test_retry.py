@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobspool.retry import Outcome, Verdict, backoff, judge, tries_used
+from jobspool.retry import MOST_ATTEMPTS, Outcome, Verdict, backoff, judge, tries_used
 
 RULES = SimpleNamespace(max_retries=3, backoff_base=2, backoff_max=3600, backoff_jitter=0.0)
 FAILED = Outcome(90.0, 100.0, status=1)
@@ -40,6 +40,12 @@ def test_a_job_that_fails_its_last_try_is_dead():
 
 def test_without_retries_the_first_failure_is_the_last():
     assert judge([], FAILED, rules(max_retries=0), 0.0) == Verdict("dead", "dead", None)
+
+
+def test_a_job_whose_record_is_full_is_dead_however_many_retries_it_has():
+    attempts = tried(*["failed"] * (MOST_ATTEMPTS - 2))
+    assert judge(attempts, FAILED, rules(max_retries=1_000_000), 0.0).word == "failed"
+    assert judge([*attempts, *tried("failed")], FAILED, rules(max_retries=1_000_000), 0.0).word == "dead"
 
 
 def test_an_interrupted_attempt_goes_back_to_pending():
