@@ -14,6 +14,7 @@ from collections import namedtuple
 from jobspool import claim as claims
 from jobspool import durable, names, process, roster
 from jobspool.retry import Outcome, judge
+from jobspool.run import end_logs
 from jobspool.spool import READ
 from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
 
@@ -130,7 +131,7 @@ def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: f
             return None  # RACE: hands moved it
         raise
     if recorded is not None:
-        return _settle_lost(spool, recorded)
+        return _settle_lost(spool, recorded, settings)
     claim.release()
     return Mended(id, state, "its recorded outcome was moved to its place")
 
@@ -150,7 +151,7 @@ def _write_lost(claim: claims.Claim, worker: str, settings: Settings, luck: floa
     return claim.write(claims.entry_for(claim, outcome, verdict, worker), settings)
 
 
-def _settle_lost(spool: Spool, recorded: claims.Recorded) -> Mended | None:
+def _settle_lost(spool: Spool, recorded: claims.Recorded, settings: Settings) -> Mended | None:
     try:
         recorded.sync()
         stayed = recorded.settle()
@@ -160,6 +161,7 @@ def _settle_lost(spool: Spool, recorded: claims.Recorded) -> Mended | None:
     if not stayed:
         return None
     durable.sync_directory(spool.folder(recorded.state))
+    end_logs(recorded.claim, settings)
     return Mended(recorded.claim.id, recorded.state, LOST)
 
 

@@ -178,3 +178,17 @@ class Logs:
                 return durable.open_log(path, self.mode)
             except FileExistsError:  # of an older job of this name, or of an attempt whose worker was lost with its record
                 durable.set_aside(path)
+
+
+def end_logs(claim: Claim, settings: Settings) -> None:
+    """Do to the logs of an attempt whose worker is dead what Logs.close() would have done. Raises OSError."""
+    for stream in ("out", "err"):
+        path = claim.spool.log_path(claim.id, claim.number, stream)
+        try:
+            size = os.lstat(path).st_size
+        except FileNotFoundError:
+            continue
+        if size == 0:
+            durable.remove(path)
+        elif size > settings.log_max_bytes:
+            durable.shorten(path, claim.spool.spare(), settings.log_max_bytes // 2, claim.spool.file_mode(settings))

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from kit import drop, everyone, mv, new_spool, until, where
+from kit import drop, everyone, log, mv, new_spool, until, where
 
-from jobspool import Spool, process, recovery, roster
+from jobspool import Spool, config, process, recovery, roster
 from jobspool import claim as claims
 from jobspool.retry import Outcome, Verdict
 
@@ -167,6 +167,17 @@ def test_mending_lets_go_of_everything(spool):
     before = len(os.listdir("/proc/self/fd"))
     mend(spool)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_logs_of_a_lost_attempt_are_left_as_its_worker_would_have_left_them(spool):
+    config.change(spool.root, "log_max_bytes", 4096, spool.spare(), 0o600)
+    crashed(spool)
+    Path(spool.log_path("x", 1, "out")).write_bytes(b"begin" + bytes(10_000) + b"end")
+    Path(spool.log_path("x", 1, "err")).touch()
+    mend(spool)
+    kept = log(spool, "x")
+    assert (kept[:5], kept[-3:], len(kept) < 4200) == (b"begin", b"end", True)
+    assert os.listdir(f"{spool.root}/logs") == ["x.1.out"]
 
 
 # ---- workers that died
