@@ -24,7 +24,7 @@ MIB = 1 << 20
 FILE_SYSTEMS = {
     "ext4": FileSystem("ext4", ["mkfs.ext4", "-q", "-J", "size=4"], "", 48 * MIB),
     "ext4-writeback": FileSystem("ext4", ["mkfs.ext4", "-q", "-J", "size=4"], "data=writeback", 48 * MIB),
-    "xfs": FileSystem("xfs", ["mkfs.xfs", "-q"], "", 320 * MIB),
+    "xfs": FileSystem("xfs", ["mkfs.xfs", "-q"], "nouuid", 320 * MIB),
     "btrfs": FileSystem("btrfs", ["mkfs.btrfs", "-q"], "nodiscard", 160 * MIB),
 }
 
