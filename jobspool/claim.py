@@ -11,6 +11,7 @@ runs the job inherits the lock, so it is held until the last of worker and job i
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import namedtuple
 
@@ -130,12 +131,12 @@ class Recorded:
         return stayed
 
     def move_on(self) -> bool:
-        """Move the record that entered to its state, and end the claim. False when hands were quicker.
+        """Move the record that entered to its state, and end the claim. False when hands were quicker: what they put there stays.
 
         Before a disk may see this, it must have seen the record in processing/: else it may keep the job's old file, too.
         """
         try:
-            move(self.claim.spool, self.claim.id, PROCESSING, self.state)
+            move(self.claim.spool, self.claim.id, PROCESSING, self.state, _inode(os.fstat(self.descriptor)))
             stayed = True
         except FileNotFoundError:
             stayed = False
@@ -309,12 +310,15 @@ def _adopt_open(spool: Spool, id: str, descriptor: int, settings: Settings, stat
 
 
 def finish(claim: Claim) -> str | None:
-    """Finish the move of an orphan whose outcome was recorded; return the state it is in now, None if none was recorded."""
+    """Finish the move of an orphan whose outcome was recorded; return the state it is in now, None if none was recorded.
+
+    Raises FileNotFoundError when hands have moved it away.
+    """
     if not same_time(last_mark(claim.record), claim.mtime):
         return None
     state = STATE_OF[claim.record["attempts"][-1]["verdict"]]
     durable.sync_directory(claim.spool.folder(PROCESSING))
-    move(claim.spool, claim.id, PROCESSING, state)
+    move(claim.spool, claim.id, PROCESSING, state, claim.inode)
     durable.sync_directory(claim.spool.folder(state))
     return state
 
@@ -419,12 +423,17 @@ def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> 
     return {word: value for word, value in entry.items() if value is not None}
 
 
-def move(spool: Spool, id: str, source: str, target: str) -> None:
-    """Rename the job's file; what lies at the target is set aside, never replaced."""
-    place = spool.path(target, id)
+def move(spool: Spool, id: str, source: str, target: str, own: tuple[int, int] | None = None) -> None:
+    """Rename the job's file; what lies at the target is set aside, never replaced.
+
+    Raises FileNotFoundError where it has gone; where `own` (its device and inode) is given, also where another lies there.
+    """
+    file, place = spool.path(source, id), spool.path(target, id)
     while True:
+        if own is not None and _inode(os.lstat(file)) != own:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file)
         try:
-            return durable.move(spool.path(source, id), place)
+            return durable.move(file, place)  # RACE: hands may put another there in this instant: see CAVEATS
         except FileExistsError:
             _set_aside(place)
 

@@ -41,7 +41,7 @@ BUGS = [
     Bug("a move replaces what lies at its target", 8,
         [("durable", "RENAME_NOREPLACE = 1", "RENAME_NOREPLACE = 0")], f"{DURABLE}a_move_never_replaces_what_lies_at_its_target"),
     Bug("a record replaces the older one of its name", 8,
-        [("claim", "return durable.move(spool.path(source, id), place)", "return os.rename(spool.path(source, id), place)")],
+        [("claim", "return durable.move(file, place)", "return os.rename(file, place)")],
         f"{CLAIM}what_lies_where_the_job_goes_is_set_aside_not_replaced"),
     Bug("a job is claimed without its lock", 3,
         [("claim", '    if not durable.lock(descriptor):\n        return Refused("held")\n    found = _with_one_name(spool, id, descriptor, settings)\n    if found.st_nlink == 0:',

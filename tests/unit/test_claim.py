@@ -449,6 +449,35 @@ def test_an_orphan_whose_outcome_was_recorded_is_finished(spool, word):
     assert (claims.finish(orphan), everything(spool)) == (state, {f"{state}/x": "make"})
 
 
+def quicker_hands(spool):
+    """Hands move the job in processing/ to dead/, and drop another of its name, which is claimed."""
+    mv(spool, "x", "processing", "dead")
+    drop(spool, "x", {"command": "another"})
+    return take(spool)
+
+
+def test_what_hands_put_under_the_name_meanwhile_is_not_moved_as_the_record(spool):
+    drop(spool, "x", {"command": "make"})
+    recorded = write(take(spool), "done")
+    assert recorded.enter()
+    another = quicker_hands(spool)
+    assert not recorded.move_on()
+    assert (another.holds(), everything(spool)) == (True, {"dead/x": "make", "processing/x": "another"})
+
+
+def test_what_hands_put_under_the_name_meanwhile_is_not_finished_as_the_orphan(spool, monkeypatch):
+    drop(spool, "x", {"command": "make"})
+    recorded = write(take(spool), "done")
+    recorded.change_places()
+    recorded.drop()  # as kill -9 does
+    orphan = claims.adopt(spool, "x", spool.settings())
+    others = []
+    monkeypatch.setattr(durable, "sync_directory", lambda folder: others.append(quicker_hands(spool)))
+    with pytest.raises(FileNotFoundError):
+        claims.finish(orphan)
+    assert (others[0].holds(), everything(spool)) == (True, {"dead/x": "make", "processing/x": "another"})
+
+
 @pytest.mark.parametrize("word", VERDICTS)
 def test_an_orphan_that_was_claimed_again_has_no_outcome(spool, word):
     drop(spool, "x", {"command": "make"})
