@@ -68,10 +68,7 @@ class Claim:
 
     def holds(self) -> bool:
         """Tell whether the job still lies where it was claimed: nobody has moved it away."""
-        try:
-            return _inode(os.lstat(self.place)) == self.inode
-        except FileNotFoundError:
-            return False
+        return _is_at(self.place, self.inode)
 
     def release(self) -> None:
         """Let go of the lock."""
@@ -235,6 +232,8 @@ def _rename(claim: Claim) -> Claim | Refused:
     source = claim.spool.path(PENDING, claim.id)
     if os.path.lexists(claim.place):
         return Refused("twin")  # seen before the file is touched: whoever watches it isn't woken by each refusal
+    if not _is_at(source, claim.inode):
+        return Refused("gone")  # RACE: it was claimed, and may have come to its end, between our opening and locking it
     mark = claim.spool.now()
     if same_time(mark, last_mark(claim.record)):
         mark += 0.000001  # a claim never carries the mark of a record: see last_mark
@@ -249,13 +248,26 @@ def _rename(claim: Claim) -> Claim | Refused:
     except PermissionError as error:
         return Refused("unsafe", f"can't be claimed: {error.strerror}")
     if not claim.holds():
-        _give_back(claim)
+        _put_back(claim)
         return Refused("gone")
     return claim
 
 
-def _give_back(claim: Claim) -> None:
-    """Return to pending/ what hands had put under the name between our look and our rename: it isn't what we locked."""
+def _put_back(claim: Claim) -> None:
+    """Return to pending/ what hands had put under the name between our look and our rename, unless it is locked by now."""
+    try:
+        descriptor = os.open(claim.place, READ)
+    except OSError:
+        _rename_back(claim)  # nobody can lock it
+        return
+    try:
+        if durable.lock(descriptor):
+            _rename_back(claim)
+    finally:
+        os.close(descriptor)
+
+
+def _rename_back(claim: Claim) -> None:
     try:
         durable.move(claim.place, claim.spool.path(PENDING, claim.id))
     except (FileNotFoundError, FileExistsError):
@@ -266,7 +278,7 @@ def give_back(claim: Claim) -> None:
     """End the claim of a job that has not run: it lies in pending/ again, where it was in line."""
     if claim.holds():
         durable.stamp(claim.descriptor, claim.mtime)
-        _give_back(claim)
+        _rename_back(claim)
     claim.release()
 
 
@@ -430,7 +442,7 @@ def move(spool: Spool, id: str, source: str, target: str, own: tuple[int, int] |
     """
     file, place = spool.path(source, id), spool.path(target, id)
     while True:
-        if own is not None and _inode(os.lstat(file)) != own:
+        if own is not None and not _is_at(file, own):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file)
         try:
             return durable.move(file, place)  # RACE: hands may put another there in this instant: see CAVEATS
@@ -443,6 +455,13 @@ def _set_aside(place: str) -> None:
         durable.set_aside(place)
     except FileNotFoundError:
         pass  # RACE: it has gone by itself
+
+
+def _is_at(path: str, inode: tuple[int, int]) -> bool:
+    try:
+        return _inode(os.lstat(path)) == inode
+    except FileNotFoundError:
+        return False
 
 
 def _inode(found: os.stat_result) -> tuple[int, int]:

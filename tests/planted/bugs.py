@@ -53,7 +53,7 @@ BUGS = [
          ("claim", "    return _rename(Claim(spool, id, descriptor, record, found))", "    claim = _rename(Claim(spool, id, descriptor, record, found))\n    durable.lock(descriptor)\n    return claim")],
         "tests/crash/test_interleavings.py"),
     Bug("a claim does not look what it has renamed", 3,
-        [("claim", '    if not claim.holds():\n        _give_back(claim)\n        return Refused("gone")\n    return claim', "    return claim")],
+        [("claim", '    if not claim.holds():\n        _put_back(claim)\n        return Refused("gone")\n    return claim', "    return claim")],
         f"{CLAIM}what_hands_put_under_the_name_in_this_instant_is_not_claimed"),
     Bug("a claim does not look whether its name runs", 3,
         [("claim", "    if os.path.lexists(claim.place):", "    if False:"), ("durable", "RENAME_NOREPLACE = 1", "RENAME_NOREPLACE = 0")],

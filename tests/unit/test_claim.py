@@ -231,6 +231,13 @@ class TestOfOthers:
             assert (in_child(claim_as_another_member), where(shared, "x")) == (1, ["processing"])
 
 
+def quicker_hands(spool):
+    """Hands move the job in processing/ to dead/, and drop another of its name, which is claimed."""
+    mv(spool, "x", "processing", "dead")
+    drop(spool, "x", {"command": "another"})
+    return take(spool)
+
+
 def test_what_hands_put_under_the_name_in_this_instant_is_not_claimed(spool, monkeypatch):
     drop(spool, "x", {"command": "seen"})
     move = durable.move
@@ -244,6 +251,34 @@ def test_what_hands_put_under_the_name_in_this_instant_is_not_claimed(spool, mon
     monkeypatch.setattr(durable, "move", quicker_hands)
     assert take(spool) == Refused("gone")
     assert everything(spool) == {"dead/x": "seen", "pending/x": "put"}
+
+
+def test_what_came_under_the_name_before_the_lock_is_not_touched(spool, monkeypatch):
+    drop(spool, "x", {"command": "seen"})
+    lock, before = durable.lock, []
+
+    def late(descriptor):
+        mv(spool, "x", "pending", "done")
+        before.append(looks(drop(spool, "x", {"command": "put"})))
+        return lock(descriptor)
+
+    monkeypatch.setattr(durable, "lock", late)
+    assert take(spool) == Refused("gone")
+    assert (looks(spool.path("pending", "x")), everything(spool)) == (before[0], {"done/x": "seen", "pending/x": "put"})
+
+
+def test_what_another_worker_claimed_under_the_name_in_this_instant_is_not_put_back(spool, monkeypatch):
+    drop(spool, "x", {"command": "seen"})
+    move, others = durable.move, []
+
+    def quick(source, target):
+        move(source, target)
+        monkeypatch.setattr(durable, "move", move)
+        others.append(quicker_hands(spool))
+
+    monkeypatch.setattr(durable, "move", quick)
+    assert take(spool) == Refused("gone")
+    assert (others[0].holds(), everything(spool)) == (True, {"dead/x": "seen", "processing/x": "another"})
 
 
 # ---- recording
@@ -447,13 +482,6 @@ def test_an_orphan_whose_outcome_was_recorded_is_finished(spool, word):
     orphan = claims.adopt(spool, "x", spool.settings())
     state = VERDICTS[word][1].state
     assert (claims.finish(orphan), everything(spool)) == (state, {f"{state}/x": "make"})
-
-
-def quicker_hands(spool):
-    """Hands move the job in processing/ to dead/, and drop another of its name, which is claimed."""
-    mv(spool, "x", "processing", "dead")
-    drop(spool, "x", {"command": "another"})
-    return take(spool)
 
 
 def test_what_hands_put_under_the_name_meanwhile_is_not_moved_as_the_record(spool):
