@@ -275,11 +275,17 @@ def _rename_back(claim: Claim) -> None:
 
 
 def give_back(claim: Claim) -> None:
-    """End the claim of a job that has not run: it lies in pending/ again, where it was in line."""
-    if claim.holds():
-        durable.stamp(claim.descriptor, claim.mtime)
-        _rename_back(claim)
-    claim.release()
+    """End the claim of a job that has not run: it lies in pending/ again, where it was in line.
+
+    The mtime comes last: with that in processing/ it might be taken for a job whose outcome was recorded.
+    """
+    try:
+        move(claim.spool, claim.id, PROCESSING, PENDING, claim.inode)
+        durable.stamp_now(claim.descriptor, claim.mtime)
+    except FileNotFoundError:
+        pass  # RACE: hands moved it
+    finally:
+        claim.release()
 
 
 def adopt(spool: Spool, id: str, settings: Settings) -> Claim | Refused:

@@ -202,6 +202,7 @@ SCENES = [
     Scene("run where an older one is done", with_older(waiting(), DONE), work("a")),
     Scene("run one that printed", waiting(command="echo out; echo err >&2"), work("a")),
     Scene("claim and give back", waiting(), give_back),
+    Scene("claim and give back what had died", tried("dead", PENDING), give_back),
     Scene("due again", tried("failed"), due),
     Scene("due again, and run", tried("failed"), retry),
     Scene("brought back from the dead, and run", tried("dead"), retry_by_hand),

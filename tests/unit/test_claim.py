@@ -281,6 +281,32 @@ def test_what_another_worker_claimed_under_the_name_in_this_instant_is_not_put_b
     assert (others[0].holds(), everything(spool)) == (True, {"dead/x": "seen", "processing/x": "another"})
 
 
+# ---- giving back
+
+
+def test_a_job_that_is_given_back_has_its_place_in_line(spool):
+    path = drop(spool, "x", {"command": "make", "attempts": [tried("dead")]})
+    os.utime(path, (NOW - 9, NOW - 9))
+    claims.give_back(take(spool))
+    assert (mtime(spool, "pending"), everything(spool), is_locked(path)) == (NOW - 9, {"pending/x": "make"}, False)
+
+
+def test_a_job_that_is_given_back_sets_aside_what_has_come_meanwhile(spool):
+    drop(spool, "x", {"command": "make"})
+    claim = take(spool)
+    drop(spool, "x", {"command": "another"})
+    claims.give_back(claim)
+    assert everything(spool) == {"pending/x": "make", "pending/x~1": "another"}
+
+
+def test_a_job_that_hands_took_is_not_given_back(spool):
+    drop(spool, "x", {"command": "make"})
+    claim = take(spool)
+    another = quicker_hands(spool)
+    claims.give_back(claim)
+    assert (another.holds(), everything(spool)) == (True, {"dead/x": "make", "processing/x": "another"})
+
+
 # ---- recording
 
 
