@@ -106,8 +106,7 @@ class Recorded:
 
         False as enter() and move_on(). The state's directory is not synced. Ends the claim.
         """
-        for state in sorted(self.claim.trail):
-            durable.sync_directory(self.claim.spool.folder(state))
+        self.claim.spool.sync_left(self.claim.trail)
         if not self.enter():
             return False
         durable.sync_directory(self.claim.spool.folder(PROCESSING))
@@ -408,8 +407,7 @@ def note_dead(spool: Spool, id: str, settings: Settings) -> bool:
         raise
     try:
         recorded.sync()
-        for state in sorted({*claim.trail, DEAD}):
-            durable.sync_directory(spool.folder(state))
+        spool.sync_left({*claim.trail, DEAD})
         return recorded.change_places()
     except FileNotFoundError:
         return False

@@ -85,22 +85,26 @@ def sync_directory(path: str) -> None:
 
 def sync_files(paths: list[str]) -> None:
     """Return when the content of each file is on the disk: by one syncfs(2) where there are many of them."""
-    if len(paths) > 8:
-        folder = os.open(os.path.dirname(paths[0]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            code = _call("syncfs", folder)
-        finally:
-            os.close(folder)
-        if code not in (0, *NO_SUCH_FLAG):
-            raise OSError(code, os.strerror(code), os.path.dirname(paths[0]))
-        if code == 0:
-            return
+    if len(paths) > 8 and sync_filesystem(os.path.dirname(paths[0])):
+        return
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def sync_filesystem(folder: str) -> bool:
+    """Return when all changes of the directory's file system are on the disk: syncfs(2). False where there is no such call."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        code = _call("syncfs", descriptor)
+    finally:
+        os.close(descriptor)
+    if code not in (0, *NO_SUCH_FLAG):
+        raise OSError(code, os.strerror(code), folder)
+    return code == 0
 
 
 def lock(descriptor: int) -> bool:

@@ -32,6 +32,11 @@ def is_remote(path: str, mounts: str = MOUNTS) -> bool:
     return kind_of(os.path.realpath(path), mounts).startswith(REMOTE)
 
 
+def forgets_names(path: str, mounts: str = MOUNTS) -> bool:
+    """Tell whether a sync of a directory that a file has left may be undone when the log is replayed: btrfs, see CHANGES.md."""
+    return kind_of(os.path.realpath(path), mounts) == "btrfs"
+
+
 def problems(root: str, spare: str, mounts: str = MOUNTS) -> list[str]:
     """Return why the spool at `root` can't keep its promises on its file system; `spare` is a fresh path there to try it with.
 

@@ -121,7 +121,8 @@ def _record_all(steps: list[_Step]) -> None:
         step.write()
     for step in steps:
         step.sync()
-    _sync(spool, {state for step in synced if step.entered is None for state in step.outcome.claim.trail})
+    if left := {state for step in synced if step.entered is None for state in step.outcome.claim.trail}:
+        spool.sync_left(left)
     for step in steps:
         step.enter()
     _sync(spool, {PROCESSING} if any(step.entered and step.stayed is None for step in synced) else ())

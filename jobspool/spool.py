@@ -10,7 +10,7 @@ import random
 import stat
 import time
 
-from jobspool import config, durable
+from jobspool import config, durable, filesystem
 from jobspool.errors import AmbiguousJob, BrokenConfig, JobExists, NoSuchJob, NotAJob, NotASpool, UnsafeSpool, WrongValue
 from jobspool.job import ENDING, IGNORED_ENDINGS, Job, check, check_id, id_of, largest, new_id, parse, written
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, may_put
@@ -36,6 +36,7 @@ class Spool:
         self.made = False
         self.now = now
         self.luck = luck or random.SystemRandom()
+        self._whole: bool | None = None  # whether only all of the file system can be synced; found out when first needed
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> Spool:
@@ -122,6 +123,14 @@ class Spool:
     def spare(self) -> str:
         """Return a fresh path in tmp/."""
         return f"{self.root}/tmp/{os.getpid()}-{self.luck.getrandbits(64):016x}"
+
+    def sync_left(self, states: Iterable[str]) -> None:
+        """Return when the disk knows of every file that it has left the states' directories."""
+        if self._whole is None:
+            self._whole = filesystem.forgets_names(self.root)
+        if not self._whole or not durable.sync_filesystem(self.root):
+            for state in sorted(states):
+                durable.sync_directory(self.folder(state))
 
     def settings(self) -> config.Settings:
         """Return the settings as they are now. Raises BrokenConfig."""

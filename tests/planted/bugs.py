@@ -35,7 +35,7 @@ BUGS = [
     Bug("a record moves on before its place in processing/ is on the disk", 2,
         [("recorder", "{PROCESSING} if any(step.entered and", "() if any(step.entered and")], f"{POWER}[run to done, fsync group]"),
     Bug("a claim is not on the disk before its record is", 4,
-        [("recorder", "for state in step.outcome.claim.trail})", "for state in ()})")], f"{POWER}[run to done, fsync group]"),
+        [("recorder", "for state in step.outcome.claim.trail}:", "for state in ()}:")], f"{POWER}[run to done, fsync group]"),
     Bug("a retry is not on the disk before its record is", 4,
         [("claim", "({STATE_OF[attempts[-1][\"verdict\"]]} if attempts else set())", "set()")], f"{POWER}[due again, and run]"),
     Bug("a move replaces what lies at its target", 8,

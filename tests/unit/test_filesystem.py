@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from kit import queuectl
 
-from jobspool import durable, filesystem
+from jobspool import Spool, durable, filesystem
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -31,6 +31,27 @@ def test_the_mount_nearest_above_a_path_says_its_file_system(path, kind, mounts)
 
 def test_only_what_others_may_stand_behind_is_remote(mounts):
     assert [filesystem.is_remote(path, mounts) for path in ("/srv/far away", "/srv", "/nowhere")] == [True, False, False]
+
+
+def test_only_btrfs_may_undo_that_a_file_has_left(tmp_path):
+    (tmp_path / "mounts").write_text(MOUNTS + "32 22 0:32 / /data rw - btrfs /dev/vdb rw\n")
+    assert [filesystem.forgets_names(path, str(tmp_path / "mounts")) for path in ("/data/spool", "/srv", "/")] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_there_the_whole_file_system_is_synced(spool, monkeypatch):
+    synced = []
+    monkeypatch.setattr(durable, "sync_directory", synced.append)
+    monkeypatch.setattr(durable, "sync_filesystem", lambda folder: synced.append("all") or True)
+    spool.sync_left({"pending", "processing"})
+    assert synced == [spool.folder("pending"), spool.folder("processing")]
+    monkeypatch.setattr(filesystem, "forgets_names", lambda path: True)
+    other = Spool(spool.root)
+    other.sync_left({"pending", "processing"})
+    assert synced[2:] == ["all"]
 
 
 def test_a_local_file_system_has_no_problems_and_nothing_is_left(spool):
