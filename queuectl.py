@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import time
+from collections import deque
 
 from jobspool import __version__
 from jobspool.errors import (
@@ -55,6 +56,8 @@ Options everywhere: --spool DIR, -h --help, --version.
 
 EXIT_USAGE, EXIT_FAILED, EXIT_NO_WORKER, EXIT_LATER, EXIT_CONFIG = 2, 1, 3, 75, 78
 EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
+
+UNSAID: deque[str] = deque(maxlen=100)  # lines of `start` that a full disk didn't take
 
 
 class Wrong(Exception):
@@ -268,6 +271,8 @@ Examples:
 def start(words: dict) -> int:
     spool = open_spool(words)
     count = _count_of(words["--count"], spool)
+    if os.statvfs(spool.root).f_flag & os.ST_RDONLY:
+        raise QueueError(f"{spool.root} is read-only: mount it for writing to run jobs there")
     if not os.access(f"{spool.root}/{PENDING}", os.W_OK):
         raise QueueError(f"no right to write {spool.root}: its owner is the one to start workers there")
     spool.ready()
@@ -358,10 +363,15 @@ def _quiet(event: dict) -> None:
 
 
 def _print_event(event: dict, clock: str = "%H:%M:%S") -> None:
-    """Print one calm line; where nobody can read it any more, go on without."""
+    """Print one calm line; what a full disk doesn't take is printed later. Where nobody can read any more, go on without."""
+    UNSAID.append(f"{time.strftime(clock)} {_event_line(event)}")
     try:
-        print(time.strftime(clock), _event_line(event), flush=True)
-    except OSError:
+        while UNSAID:
+            print(UNSAID[0], flush=True)
+            UNSAID.popleft()
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            return
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.close(null)
@@ -1127,9 +1137,10 @@ def main(argv: list[str] | None = None) -> int:
     except (QueueError, NoSuchJob) as error:
         return complain(error, EXIT_FAILED)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror or error
-        return complain(said, EXIT_LATER if full else EXIT_FAILED)
+        from jobspool.trouble import MAY_PASS, told
+
+        spool = os.path.dirname(os.path.dirname(os.fspath(error.filename or "")))
+        return complain(told(error, spool), EXIT_LATER if error.errno in MAY_PASS else EXIT_FAILED)
 
 
 def run(argv: list[str]) -> int:
@@ -1272,8 +1283,12 @@ def printable(text: str) -> str:
 
 
 def talk(text: str) -> None:
-    """Say something to whoever runs the command, on stderr."""
-    print(f"queuectl: {text}", file=sys.stderr, flush=True)
+    """Say something to whoever runs the command, on stderr; a disk that is full doesn't hear it."""
+    try:
+        print(f"queuectl: {text}", file=sys.stderr, flush=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def talk_to_person(text: str) -> None:

@@ -38,6 +38,13 @@ class Channel:
             return False
         return True
 
+    def hint(self, kind: str) -> None:
+        """Send a message that may be lost: it is, where the other end doesn't listen and has its hands full of others."""
+        try:
+            self._end.send(json.dumps({"kind": kind}).encode(), socket.MSG_DONTWAIT)
+        except OSError:
+            pass
+
     def receive(self) -> dict | None:
         """Return the next message, None when there is none yet. Raises EOFError when the other end has gone."""
         try:

@@ -1,7 +1,8 @@
 """Claim and record: how a job comes to run once, and how its outcome comes to stay.
 
-    claim   open, look, lock, look again, rename to processing/, look that it is the locked file that lies there now
-    record  write the new file to tmp/, lock it, sync it, let it change places with the claimed one (which must be what
+    claim   open, look, lock, look again, make a file in tmp/ that has the room for the outcome, and lock it, rename the job to
+            processing/, look that it is the locked file that lies there now
+    record  write the job with its outcome to that file, sync it, let it change places with the claimed one (which must be what
             comes out: else hands were quicker, and it is changed back), sync processing/, rename to where the verdict says,
             sync that directory
 
@@ -32,10 +33,15 @@ if TYPE_CHECKING:
     from jobspool.spool import Spool
 
 # Why a file wasn't claimed: gone, held (its lock), early (before its time), twin (its name runs), unfit (no whole job),
-# unsafe (not to be run at all). `why` is for people.
+# unsafe (not to be run at all), unreadable (the disk fails there). `why` is for people.
 Refused = namedtuple("Refused", "kind why", defaults=("",))
 
+# The file in tmp/ that an outcome is written to: it has the blocks for `length` bytes, and is locked.
+Room = namedtuple("Room", "path descriptor length")
+
 STATE_OF = {"done": DONE, "failed": FAILED, "dead": DEAD, INTERRUPTED: PENDING}
+OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+ENTRY = 1024  # bytes at most, mostly, that an attempt adds to a job's file
 
 
 class Claim:
@@ -54,6 +60,7 @@ class Claim:
         self.inode = (found.st_dev, found.st_ino)
         self.mtime = found.st_mtime_ns / 1e9
         self.place = spool.path(state, id)
+        self.room: Room | None = None
 
     @property
     def number(self) -> int:
@@ -67,12 +74,29 @@ class Claim:
         return {PENDING, PROCESSING} | ({STATE_OF[attempts[-1]["verdict"]]} if attempts else set())
 
     def holds(self) -> bool:
-        """Tell whether the job still lies where it was claimed: nobody has moved it away."""
-        return _is_at(self.place, self.inode)
+        """Tell whether the job still lies where it was claimed: nobody has moved it away. Raises DirectoryGone."""
+        try:
+            return _inode(os.lstat(self.place)) == self.inode
+        except FileNotFoundError:
+            durable.see_folder(os.path.dirname(self.place))
+            return False
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Let go of the lock, and of the room."""
+        self.give_up_room()
         os.close(self.descriptor)
+
+    def reserve(self, size: int, settings: Settings) -> None:
+        """Take the room for the outcome of a job whose file has `size` bytes, so that no job is run without it.
+
+        Raises OSError, DirectoryGone where a directory is missing that it may go to.
+        """
+        for state in (DONE, FAILED, DEAD):
+            durable.see_folder(self.spool.folder(state))
+        length = -(-(2 * size + ENTRY) // durable.BLOCK) * durable.BLOCK  # twice, for a record on one line is written on many
+        path = self.spool.spare()
+        self.room = Room(path, durable.reserve(path, length, self.spool.file_mode(settings)), length)
+        durable.lock(self.room.descriptor)  # before anybody can see it as a job: it is never an orphan while we live
 
     def write(self, attempt: dict, settings: Settings) -> Recorded:
         """Write the job with `attempt` added to tmp/, locked, and return it. Nothing is synced or moved yet."""
@@ -81,11 +105,20 @@ class Claim:
 
     def write_record(self, record: dict, state: str, mtime: float, settings: Settings) -> Recorded:
         """Write `record` to tmp/, locked, with that mtime, and return it."""
-        path = self.spool.spare()
-        descriptor = durable.write_new(path, written(record), self.spool.file_mode(settings))
-        durable.lock(descriptor)  # before anybody can see it: it is never an orphan while we live
-        durable.stamp(descriptor, mtime)
-        return Recorded(self, path, descriptor, state)
+        content = written(record)
+        if self.room is None or not _lies_at(self.room.path, self.room.descriptor):  # hands may have emptied tmp/
+            self.give_up_room()
+            self.reserve(len(content), settings)
+        durable.fill(self.room.descriptor, content, self.room.length)
+        durable.stamp(self.room.descriptor, mtime)
+        room, self.room = self.room, None
+        return Recorded(self, room.path, room.descriptor, state)
+
+    def give_up_room(self) -> None:
+        """Remove the file that waits for the outcome."""
+        if self.room is not None:
+            _remove_open(self.room.path, self.room.descriptor)
+            self.room = None
 
 
 class Recorded:
@@ -96,6 +129,18 @@ class Recorded:
         self.path = path
         self.descriptor = descriptor
         self.state = state
+        self.stayed: bool | None = None
+
+    def vanished(self) -> bool:
+        """Tell whether the record is neither in tmp/ nor in its place: hands have emptied tmp/."""
+        return not self._in_place() and not _lies_at(self.path, self.descriptor)
+
+    def abandon(self) -> bool:
+        """Forget the record, but not the claim: the outcome is to be written anew. False where it is in its place already."""
+        if self._in_place():
+            return False
+        _remove_open(self.path, self.descriptor)
+        return True
 
     def sync(self) -> None:
         """Return when the record is on the disk."""
@@ -114,13 +159,15 @@ class Recorded:
 
     def enter(self) -> bool:
         """Put the record in the claimed file's place. False when hands had moved the job away: then nothing of theirs was
-        changed, and the claim has ended.
+        changed, and the claim has ended. Raises OSError, and may be called again; where it vanished() it is to be written anew.
 
         Before a disk may see this, it must have seen that the job left the states of its trail, or it may keep the old file.
         """
         try:
             stayed = self.change_places()
         except FileNotFoundError:
+            if self.claim.holds():
+                raise
             stayed = False  # RACE: moved away by hand in this instant
         if not stayed:
             self.drop()
@@ -130,14 +177,16 @@ class Recorded:
         """Move the record that entered to its state, and end the claim. False when hands were quicker: what they put there stays.
 
         Before a disk may see this, it must have seen the record in processing/: else it may keep the job's old file, too.
+        Raises OSError, and may be called again.
         """
-        try:
-            move(self.claim.spool, self.claim.id, PROCESSING, self.state, _inode(os.fstat(self.descriptor)))
-            stayed = True
-        except FileNotFoundError:
-            stayed = False
+        if self.stayed is None:
+            try:
+                move(self.claim.spool, self.claim.id, PROCESSING, self.state, _inode(os.fstat(self.descriptor)))
+                self.stayed = True
+            except FileNotFoundError:
+                self.stayed = False
         self.drop()
-        return stayed
+        return self.stayed
 
     def drop(self) -> None:
         """Forget the record, and the claim."""
@@ -159,8 +208,7 @@ class Recorded:
         return False
 
     def _in_place(self) -> bool:
-        found = os.fstat(self.descriptor)
-        return found.st_nlink > 0 and os.path.lexists(self.claim.place) and _inode(os.lstat(self.claim.place)) == _inode(found)
+        return _lies_at(self.claim.place, self.descriptor)
 
 
 def _replaced_whole(claim: Claim, spare: str) -> bool:
@@ -189,7 +237,8 @@ def _discard(spare: str, ours: tuple, place: str) -> None:
 def take(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
     """Claim the pending job and return it, or return why not: see Refused.
 
-    On return of a Claim the job lies in processing/, locked by us, and its mtime is the time of the claim.
+    On return of a Claim the job lies in processing/, locked by us, its mtime is the time of the claim, and its outcome has room.
+    Raises OSError when the disk is in no state to claim jobs; then nothing has moved.
     """
     return _open(spool, id, PENDING, _take_open, settings)
 
@@ -204,14 +253,24 @@ def _take_open(spool: Spool, id: str, descriptor: int, settings: Settings, _: st
         return Refused("unsafe", odd)
     try:
         check_id(id)
-        record = parse(read_open(descriptor, settings.max_job_bytes), settings.max_job_bytes)
+        record = parse(_content_of(descriptor, settings), settings.max_job_bytes)
     except NotAJob as error:
         return Refused("unfit", str(error))
     if waits_until(record, found.st_mtime_ns / 1e9) > spool.now():
         return Refused("early")
     if roster.runs(spool, id):
         return Refused("held")  # hands brought it back while it runs without its lock, and its worker is dead
-    return _rename(Claim(spool, id, descriptor, record, found))
+    claim = Claim(spool, id, descriptor, record, found)
+    if os.path.lexists(claim.place):
+        return Refused("twin")  # seen before the file is touched: whoever watches it isn't woken by each refusal
+    claim.reserve(found.st_size, settings)
+    taken = None
+    try:
+        taken = _rename(claim)
+    finally:
+        if taken is not claim:
+            claim.give_up_room()
+    return taken
 
 
 def _with_one_name(spool: Spool, id: str, descriptor: int, settings: Settings) -> os.stat_result:
@@ -220,7 +279,7 @@ def _with_one_name(spool: Spool, id: str, descriptor: int, settings: Settings) -
     if found.st_nlink < 2:
         return found
     try:
-        record = parse(read_open(descriptor, settings.max_job_bytes), settings.max_job_bytes)
+        record = parse(_content_of(descriptor, settings), settings.max_job_bytes)
     except NotAJob:
         record = {}
     names.keep_one(spool, id, found, record)
@@ -229,8 +288,6 @@ def _with_one_name(spool: Spool, id: str, descriptor: int, settings: Settings) -
 
 def _rename(claim: Claim) -> Claim | Refused:
     source = claim.spool.path(PENDING, claim.id)
-    if os.path.lexists(claim.place):
-        return Refused("twin")  # seen before the file is touched: whoever watches it isn't woken by each refusal
     if not _is_at(source, claim.inode):
         return Refused("gone")  # RACE: it was claimed, and may have come to its end, between our opening and locking it
     mark = claim.spool.now()
@@ -246,6 +303,9 @@ def _rename(claim: Claim) -> Claim | Refused:
         return Refused("twin")
     except PermissionError as error:
         return Refused("unsafe", f"can't be claimed: {error.strerror}")
+    except OSError:
+        durable.stamp_now(claim.descriptor, claim.mtime)  # it keeps its place in line
+        raise
     if not claim.holds():
         _put_back(claim)
         return Refused("gone")
@@ -277,14 +337,14 @@ def give_back(claim: Claim) -> None:
     """End the claim of a job that has not run: it lies in pending/ again, where it was in line.
 
     The mtime comes last: with that in processing/ it might be taken for a job whose outcome was recorded.
+    Raises OSError, and may be called again.
     """
     try:
         move(claim.spool, claim.id, PROCESSING, PENDING, claim.inode)
         durable.stamp_now(claim.descriptor, claim.mtime)
     except FileNotFoundError:
         pass  # RACE: hands moved it
-    finally:
-        claim.release()
+    claim.release()
 
 
 def adopt(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
@@ -293,19 +353,28 @@ def adopt(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
 
 
 def _open(spool: Spool, id: str, state: str, look: Callable[..., Claim | Refused], settings: Settings) -> Claim | Refused:
-    """Open the job's file without following or blocking, and return what `look` makes of it; refused files are closed."""
+    """Open the job's file without following or blocking, and return what `look` makes of it; refused files are closed.
+
+    Raises OSError where it is no fault of this one file.
+    """
     path = spool.path(state, id)
     try:
         if odd := distrust_type(os.lstat(path)):
             return Refused("unsafe", odd)
         descriptor = os.open(path, READ)
     except FileNotFoundError:
+        durable.see_folder(os.path.dirname(path))
         return Refused("gone")  # RACE: another worker was quicker, or a person
     except OSError as error:
-        return Refused("unsafe", ODD_FILES.get(error.errno, error.strerror))
+        if error.errno in OF_THE_MACHINE:
+            raise
+        odd = ODD_FILES.get(error.errno)
+        return Refused("unsafe", odd) if odd else Refused("unreadable", error.strerror)
     claim = None
     try:
         claim = look(spool, id, descriptor, settings, state)
+    except _Unreadable as error:
+        return Refused("unreadable", str(error))
     finally:
         if not isinstance(claim, Claim):
             os.close(descriptor)
@@ -319,11 +388,22 @@ def _adopt_open(spool: Spool, id: str, descriptor: int, settings: Settings, stat
     if odd := spool.distrust(found, settings):
         return Refused("gone" if found.st_nlink == 0 else "unsafe", odd)
     try:
-        record = parse(read_open(descriptor, settings.max_job_bytes), settings.max_job_bytes)
+        record = parse(_content_of(descriptor, settings), settings.max_job_bytes)
     except NotAJob as error:
         return Refused("unfit", str(error))
     claim = Claim(spool, id, descriptor, record, found, state)
     return claim if claim.holds() else Refused("gone")
+
+
+class _Unreadable(Exception):
+    """The disk fails where this file lies."""
+
+
+def _content_of(descriptor: int, settings: Settings) -> bytes:
+    try:
+        return read_open(descriptor, settings.max_job_bytes)
+    except OSError as error:
+        raise _Unreadable(error.strerror) from None
 
 
 def finish(claim: Claim) -> str | None:
@@ -377,6 +457,7 @@ def due_again(spool: Spool, id: str, now: float) -> float | None:
             return None
         durable.move(source, spool.path(PENDING, id))
     except FileNotFoundError:
+        durable.see_folder(spool.folder(FAILED))
         return None
     except FileExistsError:
         return now + 1
@@ -389,10 +470,12 @@ def note_dead(spool: Spool, id: str, settings: Settings) -> bool:
     False, and nothing changed, where that was so already, or the file is no job, or somebody is at it.
     """
     job = spool.read(DEAD, id)
-    if job is None or not _has_tries_to_lose(job.record):
+    if job is None or not (job.problem or _has_tries_to_lose(job.record)):
         return False
     claim = _open(spool, id, DEAD, _adopt_open, settings)
     if isinstance(claim, Refused):
+        if claim.kind == "unreadable":
+            raise OSError(errno.EIO, claim.why, spool.path(DEAD, id))
         return False
     if not _has_tries_to_lose(claim.record):
         claim.release()
@@ -426,7 +509,7 @@ def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> 
         "number": claim.number,
         "started": iso(outcome.started),
         "ended": iso(outcome.ended),
-        "duration": round(max(0.0, outcome.ended - outcome.started), 6),
+        "duration": round(max(0.0, outcome.ended - outcome.started) if outcome.took is None else outcome.took, 6),
         "worker": worker,
         "exit": outcome.status,
         "signal": outcome.signal,
@@ -442,11 +525,12 @@ def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> 
 def move(spool: Spool, id: str, source: str, target: str, own: tuple[int, int] | None = None) -> None:
     """Rename the job's file; what lies at the target is set aside, never replaced.
 
-    Raises FileNotFoundError where it has gone; where `own` (its device and inode) is given, also where another lies there.
+    Raises DirectoryGone, and FileNotFoundError where it has gone, or where another than `own` (its device and inode) lies there.
     """
     file, place = spool.path(source, id), spool.path(target, id)
     while True:
         if own is not None and not _is_at(file, own):
+            durable.see_folder(spool.folder(source))
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file)
         try:
             return durable.move(file, place)  # RACE: hands may put another there in this instant: see CAVEATS
@@ -459,6 +543,21 @@ def _set_aside(place: str) -> None:
         durable.set_aside(place)
     except FileNotFoundError:
         pass  # RACE: it has gone by itself
+
+
+def _remove_open(path: str, descriptor: int) -> None:
+    """Remove the open file, where it still has that name, and close it."""
+    try:
+        if _lies_at(path, descriptor):
+            durable.remove(path)
+    except OSError:
+        pass  # a failing disk keeps it: as after a crash, it goes when it is a day old
+    os.close(descriptor)
+
+
+def _lies_at(path: str, descriptor: int) -> bool:
+    """Tell whether the open file has that name."""
+    return _is_at(path, _inode(os.fstat(descriptor)))
 
 
 def _is_at(path: str, inode: tuple[int, int]) -> bool:

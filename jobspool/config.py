@@ -130,13 +130,14 @@ def _is_whole(setting: Setting) -> bool:
 def load(root: str) -> Settings:
     """Return the settings of the spool at `root`; defaults where it has no config.json.
 
-    Raises BrokenConfig with the place and the cure.
+    Raises BrokenConfig with the place and the cure, OSError where the spool itself is gone, or the disk fails.
     """
     path = f"{root}/{FILE}"
     try:
         with open(path, "rb") as file:
             content = file.read()
     except FileNotFoundError:
+        durable.see_folder(root)
         return Settings()
     try:
         given = json.loads(content)

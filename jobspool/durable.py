@@ -14,6 +14,11 @@ import errno
 import fcntl
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 FALLOC_KEEP_SIZE = 1
@@ -22,24 +27,72 @@ NO_SUCH_FLAG = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
 AT_FDCWD = -100
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+BLOCK = 4096  # bytes that file systems give at one go
 _libc: object = None
+
+
+class DirectoryGone(OSError):
+    """A directory of the spool is not there: trouble that may pass, not a name that somebody else took away first."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+def see_folder(path: str) -> None:
+    """Return if the directory is there. Raises DirectoryGone."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        raise DirectoryGone(path) from None
 
 
 def write_new(path: str, content: bytes, mode: int = 0o600) -> int:
     """Create `path` with `content`, whole, and return its descriptor, open for writing. Nothing is synced yet.
 
-    A crash, or an error while writing, may leave a part of it at `path`, so that belongs in tmp/.
-    Raises FileExistsError where something lies there, and what write(2) raises (a full disk).
+    A crash may leave a part of it at `path`, so that belongs in tmp/; an error leaves nothing.
+    Raises FileExistsError where something lies there, DirectoryGone, and what write(2) raises (a full disk).
     """
-    descriptor = os.open(path, NEW, mode)
+    return _new(path, mode, lambda descriptor: write_all(descriptor, content))
+
+
+def reserve(path: str, length: int, mode: int = 0o600) -> int:
+    """Create `path`, empty, with the blocks for `length` bytes, and return its descriptor: filling it takes no more room.
+
+    Where the file system can't give blocks ahead, it just makes the file. Leaves and raises what write_new() does.
+    """
+    return _new(path, mode, lambda descriptor: _give_blocks(descriptor, length))
+
+
+def _new(path: str, mode: int, fill: Callable[[int], None]) -> int:
+    try:
+        descriptor = os.open(path, NEW, mode)
+    except FileNotFoundError:
+        raise DirectoryGone(os.path.dirname(path)) from None
     try:
         os.fchmod(descriptor, mode)  # the umask may have taken bits that a shared spool needs
-        write_all(descriptor, content)
-    except OSError:
+        fill(descriptor)
+    except OSError as error:
         os.close(descriptor)
-        os.unlink(path)
+        remove(path)
+        error.filename = path
         raise
     return descriptor
+
+
+def _give_blocks(descriptor: int, length: int) -> None:
+    import ctypes
+
+    code = _call("fallocate", descriptor, FALLOC_KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(length))
+    if code not in (0, *NO_SUCH_FLAG):
+        raise OSError(code, os.strerror(code))
+
+
+def fill(descriptor: int, content: bytes, reserved: int) -> None:
+    """Write `content` into the file that reserve() made, and give back the blocks it doesn't need. May be done again."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    write_all(descriptor, content)
+    if reserved - len(content) >= BLOCK:
+        os.ftruncate(descriptor, len(content))
 
 
 def write_all(descriptor: int, content: bytes) -> None:
@@ -64,6 +117,9 @@ def replace(path: str, spare: str, content: bytes, mode: int = 0o600) -> None:
     try:
         os.fsync(descriptor)
         os.rename(spare, path)
+    except OSError:
+        remove(spare)
+        raise
     finally:
         os.close(descriptor)
     sync_directory(os.path.dirname(path))
@@ -79,6 +135,9 @@ def sync_directory(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         os.close(descriptor)
 
@@ -91,6 +150,9 @@ def sync_files(paths: list[str]) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            error.filename = path
+            raise
         finally:
             os.close(descriptor)
 
@@ -124,35 +186,47 @@ def lock_waiting(descriptor: int) -> None:
 def move(source: str, target: str) -> None:
     """Rename `source` to `target`, which must not exist. Not synced: see sync_directory().
 
-    Raises FileExistsError and changes nothing when something lies at `target`; FileNotFoundError when `source` is gone.
+    Raises FileExistsError and changes nothing when something lies at `target`; FileNotFoundError when `source` is gone;
+    DirectoryGone when a directory is.
     """
     code = _renameat2(source, target, RENAME_NOREPLACE)
     if code in NO_SUCH_FLAG:
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-        os.rename(source, target)  # RACE: a name that came this microsecond is replaced (no flags on this file system)
+        move_own(source, target)  # RACE: a name that came this microsecond is replaced (no flags on this file system)
     elif code:
-        raise OSError(code, os.strerror(code), source, None, target)
+        _refuse(code, source, target)
 
 
 def move_own(source: str, target: str) -> None:
-    """Rename `source` to a name that nobody else can have made (it ends in something random)."""
-    os.rename(source, target)
+    """Rename `source` to a name that nobody else can have made (it ends in something random). Raises as move()."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        _refuse(error.errno, source, target)
+
+
+def _refuse(code: int, source: str, target: str) -> NoReturn:
+    """Raise what a rename that failed means."""
+    if code == errno.ENOENT:
+        see_folder(os.path.dirname(source))
+        see_folder(os.path.dirname(target))
+    raise OSError(code, os.strerror(code), source, None, target)
 
 
 def exchange(newer: str, older: str) -> os.stat_result:
     """Let the two files change places, at one instant, and return what `newer` now is: what lay at `older`.
 
-    Raises FileNotFoundError when either is gone, and then changes nothing.
+    Raises FileNotFoundError when either is gone, DirectoryGone when its directory is, and then changes nothing.
     Without the kernel's flag, `older` is replaced and its last look returned: `newer` is then no more.
     """
     code = _renameat2(newer, older, RENAME_EXCHANGE)
     if code in NO_SUCH_FLAG:
         found = os.lstat(older)
-        os.rename(newer, older)  # RACE: hands that move it now are met by the caller's look at the link count
+        move_own(newer, older)  # RACE: hands that move it now are met by the caller's look at the link count
         return found
     if code:
-        raise OSError(code, os.strerror(code), newer, None, older)
+        _refuse(code, newer, older)
     return os.lstat(newer)
 
 
@@ -242,8 +316,11 @@ def give_to_group(path: str, gid: int, mode: int) -> None:
 
 
 def open_log(path: str, mode: int = 0o600) -> int:
-    """Create the log file `path` for appending and return its descriptor. Raises FileExistsError."""
-    return os.open(path, NEW | os.O_APPEND, mode)
+    """Create the log file `path` for appending and return its descriptor. Raises FileExistsError, DirectoryGone."""
+    try:
+        return os.open(path, NEW | os.O_APPEND, mode)
+    except FileNotFoundError:
+        raise DirectoryGone(os.path.dirname(path)) from None
 
 
 def open_to_append(path: str, mode: int = 0o600) -> int:
@@ -280,9 +357,12 @@ def shorten(path: str, spare: str, keep: int, mode: int) -> None:
             _copy(whole.fileno(), 0, keep, target)
             write_all(target, f"\n[queuectl: {size - 2 * keep} bytes were cut out here]\n".encode())
             _copy(whole.fileno(), size - keep, keep, target)
+            os.rename(spare, path)
+        except OSError:
+            remove(spare)
+            raise
         finally:
             os.close(target)
-    os.rename(spare, path)
 
 
 def _copy(source: int, start: int, length: int, target: int) -> None:

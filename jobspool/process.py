@@ -31,6 +31,11 @@ def started(pid: int) -> int | None:
     return int(fields[STARTED])
 
 
+def age(start: int) -> float:
+    """Return for how many seconds a process has run that was started so many clock ticks after boot."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK")
+
+
 def lives(pid: int, start: int, booted: str) -> bool:
     """Tell whether the very process that had `pid` since `start`, in that boot, still runs."""
     return booted == boot() and started(pid) == start
@@ -118,9 +123,17 @@ def wait_for(pid: int, seconds: float | None) -> bool:
 def close_group(group: int, grace: float) -> None:
     """End every process of the group: TERM, up to `grace` seconds, then KILL. On return none is left."""
     end_group(group, signal.SIGTERM)
-    if not wait_for_group(group, grace):
+    if not _gone_within(group, grace):
         end_group(group, signal.SIGKILL)
-        wait_for_group(group, 5.0)
+        _gone_within(group, 5.0)
+
+
+def _gone_within(group: int, seconds: float) -> bool:
+    try:
+        return wait_for_group(group, seconds)
+    except OSError:  # no more files may be open, so that nobody can look
+        time.sleep(seconds)
+        return False
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -8,7 +8,10 @@ A disk that is full or broken doesn't lose an outcome: it is tried again until i
 
 from __future__ import annotations
 
+import os
 import queue
+import signal
+import sys
 import threading
 from collections import namedtuple
 
@@ -32,7 +35,7 @@ Outcome = namedtuple("Outcome", "claim entry settings told")
 class Recorder:
     """Records outcomes in the order they come. `well` is set while it can."""
 
-    def __init__(self, report: Callable[[str], None]) -> None:
+    def __init__(self, report: Callable[[OSError], None]) -> None:
         self.well = threading.Event()
         self.well.set()
         self._never = threading.Event()  # to wait for: the disk tells nobody when it is well again
@@ -46,10 +49,19 @@ class Recorder:
             self.finish()
             self._persist([outcome])
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="recorder", daemon=True)
-            self._thread.start()
+        if self._thread is None and not self._start():
+            self._persist([outcome])
+            return
         self._waiting.put(outcome)
+
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._serve, name="recorder", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False  # the machine has no thread for us now
+        self._thread = thread
+        return True
 
     def finish(self) -> None:
         """Return when every outcome so far is recorded."""
@@ -59,6 +71,13 @@ class Recorder:
             self._thread = None
 
     def _serve(self) -> None:
+        try:
+            self._serve_on()
+        except BaseException:  # noqa: BLE001
+            sys.excepthook(*sys.exc_info())  # a bug: show it, and die with the worker, so that others see to what it ran
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _serve_on(self) -> None:
         while True:
             batch = [self._waiting.get()]
             while not self._waiting.empty():
@@ -77,9 +96,8 @@ class Recorder:
                 self.well.set()
                 return
             except OSError as error:
-                if self.well.is_set():
-                    self._report(f"can't record outcomes, so nothing new is claimed: {error.strerror} ({error.filename or ''})")
                 self.well.clear()
+                self._report(error)
                 self._never.wait(RETRY_AFTER)
 
 
@@ -97,12 +115,22 @@ class _Step:
         return self.outcome.settings.fsync != "never"
 
     def write(self) -> None:
+        if self.recorded is not None and self.entered is None and self.recorded.vanished():
+            self._abandon()
         if self.recorded is None:
             self.recorded = self.outcome.claim.write(self.outcome.entry, self.outcome.settings)
 
     def sync(self) -> None:
         if self.entered is None and self.synced:
-            self.recorded.sync()
+            try:
+                self.recorded.sync()
+            except OSError:
+                self._abandon()  # the kernel takes what it couldn't write for written: a second sync would succeed, fsync(2)
+                raise
+
+    def _abandon(self) -> None:
+        if self.recorded.abandon():
+            self.recorded = None
 
     def enter(self) -> None:
         if self.entered is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import time
 from collections import namedtuple
 
 from jobspool import claim as claims
@@ -17,20 +18,23 @@ from jobspool.retry import Outcome, judge
 from jobspool.run import end_logs
 from jobspool.spool import READ
 from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
+from jobspool.trouble import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobspool.config import Settings
     from jobspool.spool import Spool
 
-A_DAY = 86_400.0
+A_DAY, A_MINUTE = 86_400.0, 60.0
 LOST = "worker lost"
 
 # kind and what: "orphan" (its id, and the worker that died with it), "forget" (roster entry), "leftover" (path in tmp/),
 # "links" (the id of a file that a power cut left under two names, and one of the states)
 Step = namedtuple("Step", "kind what")
 
-# What mend() did with an orphan: its id, the state it is in now, and the words for it.
+# What mend() did with an orphan: its id, the state it is in now (None where the disk doesn't let it go), and the words for it.
 Mended = namedtuple("Mended", "id state why")
 
 
@@ -49,12 +53,19 @@ def plan(spool: Spool, running: frozenset[str] = frozenset(), after_boot: bool =
 
 
 def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> list[Mended]:
-    """Do the steps and return what became of the orphans. What turns out to be held or gone is left alone."""
+    """Do the steps and return what became of the orphans. What turns out to be held or gone is left alone.
+
+    An orphan that the disk refuses keeps nobody from the others.
+    """
     mended = []
     alive = Alive(spool)
     for kind, what in steps:
         if kind == "orphan":
-            mended += [done] if (done := _mend_orphan(spool, *what, settings, luck, alive)) else []
+            try:
+                done = _mend_orphan(spool, *what, settings, luck, alive)
+            except OSError as error:
+                done = Mended(what[0], None, told(error, spool.root))
+            mended += [done] if done else []
         elif kind == "forget":
             roster.forget(what)
         elif kind == "links":
@@ -84,14 +95,18 @@ class Alive:
 class Leftovers:
     """The jobs of dead workers that have to end, and whose worker would have ended them: see leftovers()."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(
+        self, spool: Spool, age: Callable[[int], float] = process.age, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._spool = spool
-        self._told: dict[int, float] = {}  # group: since when it knows (seconds since 1970)
+        self._age = age
+        self._clock = clock
+        self._told: dict[int, float] = {}  # group: since when it knows
 
     def end(self, settings: Settings) -> bool:
         """Send TERM to those that don't know yet, and KILL to those that have known for the grace. Tell whether there are any."""
-        now = self._spool.now()
-        found = leftovers(self._spool, settings)
+        now = self._clock()
+        found = leftovers(self._spool, settings, self._age)
         for entry, grace in found:
             if entry.group not in self._told:
                 process.end_group(entry.group, signal.SIGTERM)
@@ -101,15 +116,18 @@ class Leftovers:
         return bool(found)
 
 
-def leftovers(spool: Spool, settings: Settings) -> list[tuple[roster.Entry, float]]:
-    """Return the dead workers' entries, each with its job's grace, whose job is beyond its timeout or was moved away by hand."""
+def leftovers(spool: Spool, settings: Settings, age: Callable[[int], float]) -> list[tuple[roster.Entry, float]]:
+    """Return the dead workers' entries, each with its job's grace, whose job is beyond its timeout or was moved away by hand.
+
+    `age` tells for how many seconds a process has run, whatever the clock of the machine was set to meanwhile.
+    """
     found = []
     for entry in roster.dead(spool):
         if entry.job is None or not roster.group_lives(entry):
             continue
         job = spool.read(PROCESSING, entry.job)
         rules = settings.for_job(job.record) if job else settings
-        late = job and rules.timeout is not None and spool.now() > job.mtime + rules.timeout
+        late = job and rules.timeout is not None and entry.group_start is not None and age(entry.group_start) > rules.timeout
         if job is None or late:
             found.append((entry, rules.grace))
     return found
@@ -137,6 +155,8 @@ def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: f
 
 
 def _refuse(spool: Spool, id: str, refused: claims.Refused) -> Mended | None:
+    if refused.kind == "unreadable":
+        return Mended(id, None, refused.why)
     if refused.kind != "unfit":
         return None
     return Mended(id, DEAD, refused.why) if claims.give_up(spool, id, PROCESSING) else None
@@ -202,11 +222,16 @@ def _remove_leftover(path: str) -> None:
 
 
 def _leftovers(spool: Spool) -> list[str]:
-    """Return the files in tmp/ that nobody has touched for a day: somebody died while writing them."""
+    """Return the files in tmp/ that nobody has touched for a day: somebody died while writing them.
+
+    Of those that nothing was written to yet, for a minute: they were to hold the outcome of a job whose worker was killed.
+    """
     old = []
     try:
         for entry in os.scandir(f"{spool.root}/tmp"):
-            if entry.is_file(follow_symlinks=False) and spool.now() - entry.stat(follow_symlinks=False).st_ctime > A_DAY:
+            found = entry.stat(follow_symlinks=False)
+            longest = A_DAY if found.st_size else A_MINUTE
+            if entry.is_file(follow_symlinks=False) and spool.now() - found.st_ctime > longest:
                 old.append(entry.path)
     except FileNotFoundError:
         pass

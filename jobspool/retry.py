@@ -16,8 +16,11 @@ MOST_ATTEMPTS = 10_000  # on record, in all a job's lives: its file is read whol
 
 # started, ended: seconds since 1970. status, signal: how it ended, one of them, or neither where nobody saw the end.
 # reason: words for people, None for exit 0. cpu: seconds. memory: bytes at most in use. None: nobody saw, or measured, it.
+# took: seconds by a clock that nobody sets, None where nobody measured it.
 Outcome = namedtuple(
-    "Outcome", "started ended status signal reason cpu memory interrupted", defaults=(None, None, None, None, None, False)
+    "Outcome",
+    "started ended status signal reason cpu memory interrupted took",
+    defaults=(None, None, None, None, None, False, None),
 )
 
 # word: what is recorded. state: where the job goes. due: when it may run again, None if it won't by itself.

@@ -35,7 +35,7 @@ Started = namedtuple("Started", "pid job attempt")
 
 
 class Place:
-    """This process's file in workers/."""
+    """This process's file in workers/. What it says is kept where it has to be made anew."""
 
     def __init__(self, spool: Spool, role: str, mode: int, supervisor: int | None = None) -> None:
         self.pid = os.getpid()
@@ -49,20 +49,48 @@ class Place:
             "boot": process.boot(),
             "supervisor": supervisor,
         }
+        self._mode = mode
+        self._now: dict[str, object] = {}
+        self._descriptor: int | None = None
+        try:
+            self.renew()
+        except OSError:
+            pass  # a full disk: renew() is called again, and tells, before any job is run
+
+    def renew(self) -> bool:
+        """Make the file where it isn't there: at first, or when hands have emptied workers/. Tell whether it was made."""
+        if self._descriptor is not None and _is_at(self.path, self._descriptor):
+            return False
         durable.remove(self.path)  # of a dead process that had our id
-        self._descriptor = durable.write_new(self.path, self._content({}), mode)
+        descriptor = durable.write_new(self.path, self._content(), self._mode)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
+        return True
 
     def says(self, **now: object) -> None:
         """Let the file say what is run now: see running(); nothing of that when idle."""
-        durable.write_over(self._descriptor, self._content(now))
+        self._now = now
+        if self._descriptor is None or os.fstat(self._descriptor).st_nlink == 0:
+            self.renew()
+        else:
+            durable.write_over(self._descriptor, self._content())
 
     def leave(self) -> None:
         """Remove the file: this process ends in order."""
-        os.close(self._descriptor)
-        durable.remove(self.path)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            durable.remove(self.path)
 
-    def _content(self, now: dict) -> bytes:
-        return json.dumps({**self.known, **now}).encode().ljust(ROOM - 1) + b"\n"
+    def _content(self) -> bytes:
+        return json.dumps({**self.known, **self._now}).encode().ljust(ROOM - 1) + b"\n"
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def running(job: str, attempt: int, group: int | None = None) -> dict:

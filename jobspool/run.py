@@ -27,6 +27,7 @@ LOOK_EVERY = 1.0  # seconds between looks at a running job: is it still in its p
 LOOK_SOON = 0.05  # the same, while its logs are being cut
 DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 REASONS = {errno.ENOENT: 127, errno.ENOTDIR: 127}
+OF_THE_MACHINE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # no fault of the command, and it may pass
 
 
 class Attempt:
@@ -36,21 +37,25 @@ class Attempt:
         self.claim = claim
         self.settings = settings
         self.logs = Logs(claim, settings)
-        self.started = time.time()
+        self.started = claim.spool.now()
+        self._began = time.monotonic()
         self.reason: str | None = None
         self.interrupted = False
         self.pid = 0
-        self._pidfd = -1
+        self._pidfd: int | None = None
         self._deadline: float | None = None
 
     def start(self, environment: dict[str, str]) -> None:
-        """Start the processes. Raises CannotStart; then outcome_unstarted() says how it ended."""
+        """Start the processes. Raises CannotStart; then outcome_unstarted() says how it ended.
+
+        Raises OSError when the machine, not the command, is at fault; then nothing has run.
+        """
         record = self.claim.record
         folder = record.get("cwd") or os.path.dirname(self.claim.spool.root)
         own = {**environment, "PWD": folder, **record.get("env", {}), **self._names()}
         command.enter(folder)
         self.pid = self._spawn(command.words(record), own)
-        self._pidfd = os.pidfd_open(self.pid)
+        self._pidfd = _pidfd(self.pid)
         timeout = self.settings.timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
@@ -60,12 +65,15 @@ class Attempt:
         `others` are descriptors, or what has one, that also end the waiting when they become readable.
         """
         poll = select.poll()
-        for source in (self._pidfd, *others):
+        for source in others if self._pidfd is None else (self._pidfd, *others):
             poll.register(source, select.POLLIN)
-        wait = LOOK_SOON if self.logs.cutting else LOOK_EVERY
+        wait = LOOK_SOON if self.logs.cutting or self._pidfd is None else LOOK_EVERY
         if self._deadline is not None:
             wait = min(wait, max(0.0, self._deadline - time.monotonic()))
-        return any(descriptor == self._pidfd for descriptor, _ in poll.poll(wait * 1000 + 1))
+        ready = poll.poll(wait * 1000 + 1)
+        if self._pidfd is None:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return any(descriptor == self._pidfd for descriptor, _ in ready)
 
     def overdue(self) -> bool:
         """Tell whether the attempt has taken longer than its timeout."""
@@ -77,29 +85,28 @@ class Attempt:
         process.close_group(self.pid, self.settings.grace)
 
     def outcome(self) -> Outcome:
-        """Return how the attempt ended, once its main process has. Its logs are closed."""
+        """Return how the attempt ended, once its main process has."""
         _, status, used = os.wait4(self.pid, 0)
-        os.close(self._pidfd)
-        self.logs.close()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
         code = os.waitstatus_to_exitcode(status)
         name = signal.Signals(-code).name if -code in signal.valid_signals() else f"SIG{-code}"
         reason = self.reason or (None if code == 0 else f"exit {code}" if code > 0 else f"ended by {name}")
         return Outcome(
             self.started,
-            time.time(),
+            self.claim.spool.now(),
             code if code >= 0 and not self.reason else None,
             name if code < 0 else None,
             reason,
             round(used.ru_utime + used.ru_stime, 6),
             used.ru_maxrss * 1024,
             self.interrupted,
+            time.monotonic() - self._began,
         )
 
     def outcome_unstarted(self, problem: CannotStart) -> Outcome:
-        """Return the outcome of an attempt whose command couldn't be started; its error log says why."""
-        durable.write_all(self.logs.err, f"queuectl: {problem.reason}\n".encode("utf-8", "surrogateescape"))
-        self.logs.close()
-        return Outcome(self.started, time.time(), problem.status, None, problem.reason)
+        """Return the outcome of an attempt whose command couldn't be started."""
+        return Outcome(self.started, self.claim.spool.now(), problem.status, None, problem.reason)
 
     def _names(self) -> dict[str, str]:
         claim = self.claim
@@ -116,6 +123,8 @@ class Attempt:
         except OSError as error:
             if error.errno == errno.ENOEXEC:  # a script without #!: a shell runs it, as POSIX has it for execvp
                 return self._execute(command.SHELL, [command.SHELL, program, *words[1:]], environment)
+            if error.errno in OF_THE_MACHINE:
+                raise
             raise CannotStart(REASONS.get(error.errno, 126), f"can't run {words[0]}: {error.strerror}") from None
 
     def _execute(self, program: str, words: list[str], environment: dict[str, str]) -> int:
@@ -148,8 +157,15 @@ class Logs:
         self.spare = claim.spool.spare
         self.cutting = False
         self._paths = [claim.spool.log_path(claim.id, claim.number, stream) for stream in ("out", "err")]
-        self.out, self.err = self._files = [self._open(path) for path in self._paths]
         self._cut = [0, 0]  # up to which byte each file was cut, 0 for not at all
+        self.out = self._open(self._paths[0])
+        try:
+            self.err = self._open(self._paths[1])
+        except OSError:
+            os.close(self.out)
+            durable.remove(self._paths[0])
+            raise
+        self._files = (self.out, self.err)
 
     def look(self) -> None:
         """Keep the files from filling the disk: what is neither their beginning nor their end is given back."""
@@ -162,14 +178,22 @@ class Logs:
                     self._cut[i] = end
                 self.cutting = True
 
+    def say(self, text: str) -> None:
+        """Write a line of our own into the error log. Raises OSError."""
+        durable.write_all(self.err, f"queuectl: {text}\n".encode("utf-8", "surrogateescape"))
+
     def close(self) -> None:
-        """Close the files: an empty one goes, one that was too long says where it was cut."""
-        for path, descriptor in zip(self._paths, self._files, strict=True):
-            size = os.fstat(descriptor).st_size
+        """Close the files: an empty one goes, one that was too long says where it was cut.
+
+        Raises OSError, once both are closed; then they may stay as they are.
+        """
+        sizes = {path: os.fstat(descriptor).st_size for path, descriptor in zip(self._paths, self._files, strict=True)}
+        for descriptor in self._files:
             os.close(descriptor)
-            if size == 0:
+        for path in sorted(sizes, key=sizes.get):
+            if sizes[path] == 0:
                 durable.remove(path)
-            elif size > self.limit:
+            elif sizes[path] > self.limit and os.path.lexists(path):  # else hands took it
                 durable.shorten(path, self.spare(), self.limit // 2, self.mode)
 
     def _open(self, path: str) -> int:
@@ -192,3 +216,11 @@ def end_logs(claim: Claim, settings: Settings) -> None:
             durable.remove(path)
         elif size > settings.log_max_bytes:
             durable.shorten(path, claim.spool.spare(), settings.log_max_bytes // 2, claim.spool.file_mode(settings))
+
+
+def _pidfd(pid: int) -> int | None:
+    """Return a descriptor of the process, None where no more may be open: it runs, and is looked at all the oftener."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None

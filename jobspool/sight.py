@@ -10,7 +10,7 @@ import os
 import time
 
 from jobspool import claim as claims
-from jobspool import config
+from jobspool import config, durable
 from jobspool.errors import BrokenConfig, NotAJob
 from jobspool.filesystem import is_remote
 from jobspool.index import Index
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN = 0.5  # seconds until a job whose lock is held, or whose name runs, is looked at again
 SCAN_EVERY = 5.0  # seconds between scans beside working events
+AFTER_TROUBLE = 2.0  # seconds until what the disk refused is tried again
+MOST_AGAIN = 100  # looks a second at files that can't be read
 SCAN_BLIND = 1.0  # seconds between scans where events can't be had
 
 
@@ -33,10 +35,17 @@ class Sight:
     """What one supervisor knows of what waits. `settings` are the last good ones; `paused` tells that nothing is to start.
 
     `runs` tells of an id whether a job of that name runs here, and then has its worker look whether it was moved away; `tell`
-    takes the events that a person may want to know of.
+    takes the events that a person may want to know of, `trouble` what the disk does, and what comes of it. No method but
+    nothing_waits() raises OSError: what couldn't be seen or moved is tried again.
     """
 
-    def __init__(self, spool: Spool, runs: Callable[[str], bool], tell: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        runs: Callable[[str], bool],
+        tell: Callable[..., None],
+        trouble: Callable[[OSError, str], None],
+    ) -> None:
         self.spool = spool
         self.settings = spool.settings()
         self.paused = False
@@ -46,9 +55,11 @@ class Sight:
         self._index = Index()
         self._runs = runs
         self._tell = tell
+        self._trouble = trouble
         self._remote = is_remote(spool.root)
         self._missed = False  # events were lost: look at everything again
         self._mtimes: dict[str, int] = {}  # of the directories when they were last read
+        self._to_note: set[str] = set()  # ids in dead/ that a failing disk kept from being noted
 
     def look_around(self, clock: float) -> None:
         """Take the events that came, scan if it is time to, and move what is due again."""
@@ -61,6 +72,10 @@ class Sight:
             self.look(id)
         if not self.paused:
             self._requeue()
+
+    def put_off(self, id: str) -> None:
+        """Look at a pending file again after a while; where there are many of them, after a longer one."""
+        self.again[id] = time.monotonic() + max(AFTER_TROUBLE, len(self.again) / MOST_AGAIN)
 
     def next(self) -> str | None:
         """Take out and return the id of the job that is to run next, None when none may run now."""
@@ -84,7 +99,7 @@ class Sight:
     def look(self, id: str) -> None:
         """Look at a pending file and note when and in which order it may run."""
         path = self.spool.path(PENDING, id)
-        content = b""
+        content, found = b"", None
         try:
             found = os.lstat(path)
             if self._runs(id):
@@ -93,10 +108,16 @@ class Sight:
             if distrust_type(found) is None:
                 content, found = read_file(path, self.settings.max_job_bytes)
         except FileNotFoundError:
-            self._index.remove(id)
+            if os.path.isdir(self.spool.folder(PENDING)):
+                self._index.remove(id)
+            else:
+                self.put_off(id)
             return
-        except PermissionError:
-            pass  # not to be read: the claim will say why
+        except OSError as error:
+            if found is None:
+                self._trouble(error, "a job waits")
+                self.put_off(id)
+                return  # else it is not to be read: the claim will say why
         priority, start = _order_of(content, found.st_mtime_ns / 1e9, self.settings.max_job_bytes, self.spool.now())
         self._index.add(id, priority, start)
 
@@ -106,6 +127,12 @@ class Sight:
             self._index.add_failed(id, os.lstat(self.spool.path(FAILED, id)).st_mtime_ns / 1e9)
         except FileNotFoundError:
             self._index.remove_failed(id)
+        except OSError as error:
+            self._put_off_failed(id, error)
+
+    def _put_off_failed(self, id: str, error: OSError) -> None:
+        self._trouble(error, "a failed job waits beyond its time")
+        self._index.add_failed(id, self.spool.now() + AFTER_TROUBLE)
 
     def _see(self, folder: str, name: str) -> None:
         """Take an event: something came to `folder` under `name`, or was closed or touched there."""
@@ -123,17 +150,37 @@ class Sight:
         self._runs(id)  # hands may have moved it there while it ran
         if state == FAILED:
             self.look_failed(id)
-        elif claims.note_dead(self.spool, id, self.settings):
-            self._tell("noted", id=id, why="it was put into dead/ by hand")
+        else:
+            self._note_dead(id)
+
+    def _note_dead(self, id: str) -> None:
+        try:
+            if claims.note_dead(self.spool, id, self.settings):
+                self._tell("noted", id=id, why="it was put into dead/ by hand")
+            self._to_note.discard(id)
+        except OSError as error:
+            self._trouble(error, "what hands put into dead/ doesn't say so")
+            self._to_note.add(id)
 
     def _look_at_root(self, name: str) -> None:
-        if name == PAUSED:
+        if name in (PAUSED, config.FILE):
+            self._look_beside()
+
+    def _look_beside(self) -> None:
+        """Look whether the spool is paused, and at its settings. Nothing changes where it is gone."""
+        try:
             self._look_paused()
-        elif name == config.FILE:
             self._read_settings()
+        except OSError as error:
+            self._trouble(error, "nothing new is known of the spool")
 
     def _look_paused(self) -> None:
-        paused = os.path.lexists(f"{self.spool.root}/{PAUSED}")
+        try:
+            os.lstat(f"{self.spool.root}/{PAUSED}")
+            paused = True
+        except FileNotFoundError:
+            durable.see_folder(self.spool.root)
+            paused = False
         if paused != self.paused:
             self.paused = paused
             self._tell("paused" if paused else "resumed")
@@ -148,6 +195,7 @@ class Sight:
         """Read the directories: whatever events there were, this is what counts."""
         if self.watch.stale() or not self.watch.works:
             self.watch.stop()
+            self._missed = True
             if all(os.path.isdir(self.spool.folder(state)) for state in STATES):
                 self.watch.start()
         blind = self._remote or not self.watch.works or self._missed
@@ -159,9 +207,12 @@ class Sight:
             self._scan_state(PENDING, self._index.pending(), self.look, blind)
             self._scan_state(FAILED, self._index.failed(), self.look_failed, blind)
         except OSError as error:
-            self._tell("trouble", why=f"can't read the spool: {error.strerror}: {error.filename}")
+            self._trouble(error, "nobody sees what waits")
+            self._missed = blind = True
+        for id in tuple(self._to_note):
+            self._note_dead(id)
         took = time.monotonic() - clock
-        self.scan_at = time.monotonic() + max(SCAN_BLIND if blind else SCAN_EVERY, 50 * took)
+        self.scan_at = time.monotonic() + max(SCAN_BLIND if blind or self._to_note else SCAN_EVERY, 50 * took)
 
     def _scan_state(self, state: str, known: set[str], look: Callable[[str], None], blind: bool) -> None:
         """Look at what isn't known; where events can't be had, look at everything again: it may have been touched."""
@@ -177,7 +228,11 @@ class Sight:
         """Move the failed jobs whose time has come to pending/."""
         now = self.spool.now()
         for id in self._index.take_due(now):
-            due = claims.due_again(self.spool, id, now)
+            try:
+                due = claims.due_again(self.spool, id, now)
+            except OSError as error:
+                self._put_off_failed(id, error)
+                continue
             if due is None:
                 self.look(id)
             else:

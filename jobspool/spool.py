@@ -11,7 +11,17 @@ import stat
 import time
 
 from jobspool import config, durable, filesystem
-from jobspool.errors import AmbiguousJob, BrokenConfig, JobExists, NoSuchJob, NotAJob, NotASpool, UnsafeSpool, WrongValue
+from jobspool.errors import (
+    AmbiguousJob,
+    BrokenConfig,
+    JobExists,
+    NoSuchJob,
+    NotAJob,
+    NotASpool,
+    TryAgain,
+    UnsafeSpool,
+    WrongValue,
+)
 from jobspool.job import ENDING, IGNORED_ENDINGS, Job, check, check_id, id_of, largest, new_id, parse, written
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, may_put
 from jobspool.trust import ODD_FILES, READ, distrust, distrust_type, user_name
@@ -102,9 +112,12 @@ class Spool:
             raise UnsafeSpool(
                 f"{self.root} belongs to {owner}: only {owner} adds and runs jobs there; choose another with --spool"
             )
-        mode = 0o2770 if shared else 0o700
-        for name in OTHERS:
-            durable.make_directory(f"{self.root}/{name}", mode)
+        self.furnish()
+
+    def furnish(self) -> list[str]:
+        """Make the directories beside the states where they are missing, and return which."""
+        mode = 0o2770 if os.stat(self.root).st_mode & stat.S_ISGID else 0o700
+        return [name for name in OTHERS if durable.make_directory(f"{self.root}/{name}", mode)]
 
     # ---- names
 
@@ -163,19 +176,28 @@ class Spool:
         self._all_free([id for id, _ in wanted if id is not None])
         self.ready()
         files = [self.spare() for _ in wanted]
+        jobs: list[Job] = []
         try:
             for file, content in zip(files, contents, strict=True):
                 os.close(durable.write_new(file, content, self.file_mode(settings)))
             if settings.fsync != "never":
                 durable.sync_files(files)
-            jobs = [self._put(file, id, record) for file, (id, record) in zip(files, wanted, strict=True)]
+            for file, (id, record) in zip(files, wanted, strict=True):
+                jobs.append(self._put(file, id, record))
+            if settings.fsync != "never":
+                durable.sync_directory(self.folder(PENDING))
         except (OSError, JobExists):
-            for file in files:
-                durable.remove(file)
+            self._take_back(files, jobs)
             raise
-        if settings.fsync != "never":
-            durable.sync_directory(self.folder(PENDING))
         return jobs
+
+    def _take_back(self, files: list[str], jobs: list[Job]) -> None:
+        """Remove what was to be added. Raises TryAgain with the ids of those that workers were quick enough to claim."""
+        for file in files:
+            _removed(file)
+        added = [job.id for job in jobs if not _removed(self.path(PENDING, job.id))]
+        if added:
+            raise TryAgain(f"the disk fails: of {len(files)} jobs, only these were added: {' '.join(added)}")
 
     def _all_free(self, ids: list[str]) -> None:
         """Return if no job has one of the ids, and none is given twice. Raises JobExists or NotAJob."""
@@ -232,10 +254,10 @@ class Spool:
         """
         limit = self._limit() if limit is None else limit
         path = self.path(state, id)
+        found, record = None, {}
         try:
             found = os.lstat(path)
             problem = distrust_type(found)
-            record = {}
             if problem is None:
                 content, found = read_file(path, limit)
                 check_id(id)
@@ -246,6 +268,8 @@ class Spool:
             problem = str(error)
         except OSError as error:
             problem = ODD_FILES.get(error.errno, error.strerror)
+        if found is None:
+            return Job(id, state, {}, 0.0, 0.0, problem)
         return Job(id, state, record, found.st_mtime_ns / 1e9, found.st_ctime_ns / 1e9, problem)
 
     def _limit(self) -> int:
@@ -385,6 +409,14 @@ def read_open(descriptor: int, limit: int) -> bytes:
     while len(content) <= most and (more := os.pread(descriptor, most + 1 - len(content), len(content))):
         content += more
     return content
+
+
+def _removed(path: str) -> bool:
+    """Remove the file; False where it had gone, or the disk keeps it."""
+    try:
+        return durable.remove(path)
+    except OSError:
+        return False
 
 
 def why_ignored(name: str) -> str:

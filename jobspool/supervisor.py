@@ -14,13 +14,14 @@ import time
 from dataclasses import dataclass, field
 
 from jobspool import claim as claims
-from jobspool import recovery, roster
+from jobspool import durable, recovery, roster
 from jobspool.channel import Channel, Wakeup
 from jobspool.job import ENDING
 from jobspool.retention import Pruner
-from jobspool.sight import LOOK_AGAIN, Sight
+from jobspool.sight import AFTER_TROUBLE, LOOK_AGAIN, Sight
 from jobspool.spool import Spool
 from jobspool.states import FAILED, PENDING, PROCESSING
+from jobspool.trouble import cause, told
 from jobspool.worker import Worker
 
 TYPE_CHECKING = False
@@ -31,6 +32,8 @@ SETTLE = 2.0  # seconds without change until a file that is no whole job is give
 MEND_EVERY = 5.0  # seconds between looks for what a crash left
 SAY_AGAIN = 60.0  # seconds until the same trouble is reported again
 QUICK_DEATH = 1.0  # seconds: a worker that dies sooner is not replaced before that time
+FORK_AGAIN = 2.0  # seconds until it is tried again to fork a worker
+CALM = 1.0  # seconds after trouble in which no time that has come wakes us
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Supervisor:
         self.count = count
         self.drain = drain
         self.report = report
-        self.sight = Sight(spool, self._runs, self._event)
+        self.sight = Sight(spool, self._runs, self._event, self._trouble)
         self.pruner = Pruner(spool)
         self.leftovers = recovery.Leftovers(spool)
         self.hands: dict[int, Hand] = {}  # by the channel's descriptor
@@ -61,7 +64,7 @@ class Supervisor:
         self.stopping = 0  # 1: finish what runs; 2: interrupt it
         self.place = roster.Place(spool, roster.SUPERVISOR, spool.file_mode(self.sight.settings))
         self._said: dict[str, float] = {}  # trouble that was reported, and when (monotonic)
-        self._mend_at = self._fork_at = 0.0  # monotonic
+        self._mend_at = self._fork_at = self._calm_until = 0.0  # monotonic
         self._first_look = True  # the machine may have gone down before
         self._poll = select.poll()
 
@@ -73,15 +76,14 @@ class Supervisor:
         self._wakeup = self._catch_signals()
         self._poll.register(self._wakeup, select.POLLIN)
         self._poll.register(self.sight.watch, select.POLLIN)
-        for _ in range(self.count):
-            self._fork()
-        self._event("started", workers=self.count)
+        self._try(self._fork_missing, "a worker is missing")
+        self._event("started", workers=len(self.hands))
         with self.sight.watch:
             self._tend()
             while self.hands or not self.stopping:
                 self._wait()
                 self._tend()
-        self.place.leave()
+        self._try(self.place.leave)
         self._event("stopped")
 
     def _wait(self) -> None:
@@ -94,20 +96,34 @@ class Supervisor:
     def _tend(self) -> None:
         """Do what is to be done now."""
         clock = time.monotonic()
+        if not self.stopping and len(self.hands) < self.count and clock >= self._fork_at:
+            self._try(self._keep_workers, "a worker is missing")
+        if clock >= self._mend_at:
+            self._mend_at = clock + MEND_EVERY
+            self._try(self._keep_place, "it is not noted who runs")
+            self._try(self._mend, "what a crash left stays")
+        self.sight.look_around(clock)
+        self._hand_out()
+        if clock >= self.pruner.at:
+            self.pruner.at = clock + MEND_EVERY
+            self._try(lambda: self.pruner.step(self.sight.settings), "old jobs are kept")
+        if self.drain and not self.stopping and self._try(self._is_drained):
+            self._event("drained")
+            self.stop(1)
+
+    def _try(self, part: Callable[[], object], consequence: str = "") -> object:
+        """Do one thing of many and return what it returned; trouble, as with a disk, is told, and the others are done."""
         try:
-            self._keep_workers(clock)
-            if clock >= self._mend_at:
-                self._mend(clock)
-            self.sight.look_around(clock)
-            self._hand_out()
-            if clock >= self.pruner.at:
-                self.pruner.step(self.sight.settings)
-            if self.drain and not self.stopping and self._is_drained():
-                self._event("drained")
-                self.stop(1)
-        except OSError as error:  # the disk, or a directory that is gone: it may come back
-            self._event("trouble", why=f"{error.strerror}: {error.filename}")
-            self.sight.scan_at = self._mend_at = self.pruner.at = clock + MEND_EVERY
+            return part()
+        except OSError as error:
+            self._trouble(error, consequence)
+            self._calm_until = time.monotonic() + CALM
+            self._mend_at = min(self._mend_at, time.monotonic() + AFTER_TROUBLE)
+            return None
+
+    def _trouble(self, error: OSError, consequence: str = "") -> None:
+        said = told(error, self.spool.root)
+        self._event("trouble", why=f"{said}; {consequence}" if consequence else said, about=cause(error, self.spool.root))
 
     def _seconds_to_sleep(self) -> float:
         clock = time.monotonic()
@@ -116,7 +132,7 @@ class Supervisor:
             sleep = min(sleep, self._fork_at - clock)
         if self.drain and self._may_be_drained():
             sleep = min(sleep, LOOK_AGAIN)
-        return max(0.0, sleep)
+        return max(0.0, sleep, self._calm_until - clock)
 
     # ---- handing out
 
@@ -131,7 +147,7 @@ class Supervisor:
         """Tell whether a worker here runs a job of that name, and let it look whether hands have moved it away."""
         hands = [hand for hand in self.hands.values() if id in hand.running]
         for hand in hands:
-            hand.channel.send("look")
+            hand.channel.hint("look")  # it looks by itself, a little later
         return bool(hands)
 
     # ---- hearing
@@ -149,7 +165,7 @@ class Supervisor:
         if kind == "free":
             hand.free = True
         elif kind == "trouble":
-            self._event("trouble", why=said["why"])
+            self._event("trouble", **said)
         else:
             hand.running.discard(said["id"])
             self._outcome(kind, said)
@@ -173,9 +189,18 @@ class Supervisor:
         elif kind == "early":
             self.sight.look(id)
         elif kind == "unfit":
-            self._unfit(id, why)
+            try:
+                self._unfit(id, why)
+            except OSError as error:
+                self._trouble(error, "what is no job waits")
+                self.sight.put_off(id)
         elif kind == "unsafe":
             self._event("trouble", why=f"{PENDING}/{id}{ENDING} is not run: {why}")
+        elif kind == "unreadable":
+            self._event("trouble", why=f"{PENDING}/{id}{ENDING} can't be read, so it waits: {why}", about=why)
+            self.sight.put_off(id)
+        elif kind == "trouble":
+            self.sight.again[id] = time.monotonic() + LOOK_AGAIN
 
     def _unfit(self, id: str, why: str) -> None:
         """Give up a file that is no whole job once it has not changed for a while, and nobody has it open for writing."""
@@ -198,20 +223,28 @@ class Supervisor:
 
     # ---- workers
 
-    def _keep_workers(self, clock: float) -> None:
+    def _keep_workers(self) -> None:
         """Fork the workers that are missing. No thread runs meanwhile: the watch is stopped around it."""
-        missing = self.count - len(self.hands)
-        if self.stopping or missing <= 0 or clock < self._fork_at:
-            return
         self.sight.watch.stop()
-        for _ in range(missing):
+        try:
+            self._fork_missing()
+        finally:
+            self.sight.watch.start()
+            self.sight.scan_at = 0.0  # nothing was seen since the watch was stopped
+
+    def _fork_missing(self) -> None:
+        while len(self.hands) < self.count:
+            self._fork_at = time.monotonic() + FORK_AGAIN
             self._fork()
-        self.sight.watch.start()
-        self.sight.scan_at = 0.0  # nothing was seen since the watch was stopped
 
     def _fork(self) -> None:
         ours, theirs = Channel.pair()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             status = 1
             try:
@@ -231,7 +264,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # a terminal's: the supervisor decides what they mean
         try:
-            Worker(self.spool, channel, self.place.pid).serve()
+            Worker(self.spool, channel, self.place.pid, self.sight.settings).serve()
         except Exception:
             import sys
 
@@ -273,18 +306,29 @@ class Supervisor:
 
     # ---- mending and draining
 
-    def _mend(self, clock: float) -> None:
+    def _keep_place(self) -> None:
+        """Let the directories beside the states be there, and our file in workers/ with those of our workers."""
+        for name in self.spool.furnish():
+            self._trouble(durable.DirectoryGone(f"{self.spool.root}/{name}"))
+        if self.place.renew():
+            for hand in self.hands.values():
+                hand.channel.hint("look")
+
+    def _mend(self) -> None:
         """Put right what a crash left, of our workers or of anybody's."""
-        self._mend_at = clock + MEND_EVERY
         settings = self.sight.settings
         running = frozenset(id for hand in self.hands.values() for id in hand.running)
         for mended in recovery.mend(self.spool, recovery.plan(self.spool, running, self._first_look), settings, random.random()):
+            if mended.state is None:
+                self._event("trouble", why=f"{PROCESSING}/{mended.id}{ENDING} stays there: {mended.why}", about=mended.why)
+                self._mend_at = time.monotonic() + AFTER_TROUBLE
+                continue
             self._event("recovered", id=mended.id, state=mended.state, why=mended.why)
             if mended.state == FAILED:
                 self.sight.look_failed(mended.id)
         self._first_look = False
         if self.leftovers.end(settings):
-            self._mend_at = clock + LOOK_AGAIN
+            self._mend_at = time.monotonic() + LOOK_AGAIN
 
     def _may_be_drained(self) -> bool:
         return not any(hand.running for hand in self.hands.values()) and self.sight.knows_nothing()
@@ -295,14 +339,15 @@ class Supervisor:
 
     # ---- telling
 
-    def _event(self, kind: str, **what: object) -> None:
-        """Report an event; the same trouble no more than once in a while."""
+    def _event(self, kind: str, about: str | None = None, **what: object) -> None:
+        """Report an event; trouble about the same thing no more than once in a while."""
         clock = time.monotonic()
         if kind == "trouble":
+            about = about or what["why"]
             self._said = {said: when for said, when in self._said.items() if clock - when < SAY_AGAIN}
-            if what["why"] in self._said:
+            if about in self._said:
                 return
-            self._said[what["why"]] = clock
+            self._said[about] = clock
         self.report({"event": kind, **what})
 
 

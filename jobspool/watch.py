@@ -6,6 +6,7 @@ claim is such a rename. So the kernel is asked for the few kinds of event that m
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 from collections import deque
@@ -129,6 +130,11 @@ def _observe(folders: Mapping[str, tuple[str, ...]], see: object) -> object:
             super().on_queue_overflow()
             see(os.fsdecode(self.path), TOLD_TO_LOOK)
 
+        def on_event(self, event: object) -> None:
+            super().on_event(event)
+            if event.is_move_self:  # of the directory itself, which no event of watchdog's tells
+                see(os.fsdecode(self.path), TOLD_TO_LOOK)
+
     class Emitter(InotifyEmitter):
         def get_event_mask_from_filter(self) -> Mask:
             more = InotifyConstants.IN_DELETE if "deleted" in folders[self.watch.path] else 0
@@ -152,12 +158,14 @@ def _observe(folders: Mapping[str, tuple[str, ...]], see: object) -> object:
             observer.schedule(Handler(), folder, event_filter=kinds)
         descriptor.start()
         observer.start()
-    except OSError:
+    except (OSError, RuntimeError) as error:  # the latter where no thread can be had
         observer.unschedule_all()
+        if not descriptor.is_alive():
+            descriptor._is_reading = False  # else it leaves its files to the thread that reads, to be closed
         descriptor.stop()
         if descriptor.is_alive():
             descriptor.join()
-        raise
+        raise error if isinstance(error, OSError) else BlockingIOError(errno.EAGAIN, str(error)) from None
     return _Both(observer, descriptor)
 
 

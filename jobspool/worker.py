@@ -6,13 +6,15 @@ Orders: run (id), look (the job may have been moved), stop (end when idle), inte
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import select
 import signal
+import time
 
 from jobspool import claim as claims
-from jobspool import roster
+from jobspool import durable, roster
 from jobspool.channel import Channel, Wakeup
 from jobspool.command import CannotStart
 from jobspool.errors import BrokenConfig
@@ -20,58 +22,70 @@ from jobspool.recorder import Outcome as ToRecord
 from jobspool.recorder import Recorder
 from jobspool.retry import judge
 from jobspool.run import Attempt
+from jobspool.trouble import cause, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobspool.config import Settings
     from jobspool.retry import Outcome
     from jobspool.spool import Spool
 
 SHUTDOWN_GAP = 50  # milliseconds in which a shutdown's TERM reaches both a job and its worker
+NOT_NOTED = "it is not noted what is run"
+REST = 1.0  # seconds after trouble, until the next job is asked for
 
 
 class Worker:
     """The worker's side of the socket `channel`, from serve() to its return."""
 
-    def __init__(self, spool: Spool, channel: Channel, supervisor: int) -> None:
+    def __init__(self, spool: Spool, channel: Channel, supervisor: int, settings: Settings | None = None) -> None:
         self.spool = spool
         self.channel = channel
-        self.settings: Settings = spool.settings()
+        self.settings: Settings = settings or spool.settings()
         self.place = roster.Place(spool, roster.WORKER, spool.file_mode(self.settings), supervisor)
-        self.recorder = Recorder(lambda why: self.tell("trouble", why=why))
+        self.recorder = Recorder(lambda error: self.trouble("outcomes wait, and nothing new is claimed", error))
         self.environment = dict(os.environ)
         self.leaving = False
         self.interrupted = False
         self.terminated = False
+        self._rests_until = 0.0  # monotonic
         self._wakeup = Wakeup({signal.SIGTERM: self._on_term, signal.SIGQUIT: self._on_quit})
         self._alone = False  # the supervisor is gone: its channel is readable for ever, and not listened to
 
     def serve(self) -> None:
         """Run the jobs that are ordered until told to stop, or until the supervisor is gone."""
         while not self.leaving:
-            self.recorder.well.wait()  # nothing is claimed that could not be recorded
+            self._rest()
             self.tell("free")
             if (id := self._next()) and not self.leaving:
                 self.work(id)
         self.recorder.finish()
-        self.place.leave()
+        self._try(self.place.leave, "its file in workers/ stays")
 
     def work(self, id: str) -> None:
         """Claim the job, run it, judge and record; or say why not."""
         self._read_settings()
-        claim = claims.take(self.spool, id, self.settings)
+        try:
+            self.place.renew()
+            claim = claims.take(self.spool, id, self.settings)
+        except OSError as error:
+            self._put_off(id, "nothing is claimed", error)
+            return
         if isinstance(claim, claims.Refused):
             self.tell("refused", id=id, refused=claim.kind, why=claim.why)
             return
         rules = self.settings.for_job(claim.record)
         try:
             attempt = Attempt(claim, rules)
-        except OSError as error:  # no room for its logs: nothing has run, so nothing is counted
-            claims.give_back(claim)
-            self.tell("trouble", why=f"can't open the logs of {id}, so it was put back: {error.strerror}")
-            self.tell("refused", id=id, refused="held", why=str(error))
+            problem = self._start(attempt)
+        except OSError as error:  # nothing has run, so nothing is counted
+            self._put_back(claim)
+            self._put_off(id, "no job can be started", error)
             return
-        outcome = self.run(attempt)
+        outcome = attempt.outcome_unstarted(problem) if problem else self.run(attempt)
+        self._try(attempt.logs.close, "a log stays as it is")
         if outcome is None:
             claim.release()
             self.tell("moved", id=id)
@@ -80,19 +94,32 @@ class Worker:
         entry = claims.entry_for(claim, outcome, verdict, self.place.name)
         self.recorder.record(ToRecord(claim, entry, rules, lambda stayed: self._recorded(claim.id, entry, stayed)))
 
-    def run(self, attempt: Attempt) -> Outcome | None:
-        """Run the attempt and return its outcome, or None when hands have moved the job away and it was ended."""
+    def _start(self, attempt: Attempt) -> CannotStart | None:
+        """Start the attempt; return why that can't be done, where that is the job's fault. Raises OSError where it isn't."""
         claim = attempt.claim
-        self.place.says(**roster.running(claim.id, claim.number))  # killed now, we leave something that recovery looks for
+        self._note(claim)  # killed now, we leave something that recovery looks for
         try:
             attempt.start(self.environment)
         except CannotStart as problem:
-            self.place.says()
-            return attempt.outcome_unstarted(problem)
-        self.place.says(**roster.running(claim.id, claim.number, attempt.pid))
+            self._try(self.place.says, NOT_NOTED)
+            self._try(functools.partial(attempt.logs.say, problem.reason), "a log lacks why a command can't be run")
+            return problem
+        except OSError:
+            self._try(self.place.says, NOT_NOTED)
+            attempt.logs.close()
+            raise
+        return None
+
+    def _note(self, claim: claims.Claim, group: int | None = None) -> None:
+        """Let our file in workers/ say what we are about to start, or what runs as which process group."""
+        self._try(lambda: self.place.says(**roster.running(claim.id, claim.number, group)), NOT_NOTED)
+
+    def run(self, attempt: Attempt) -> Outcome | None:
+        """Stay with the attempt and return its outcome, or None when hands have moved the job away and it was ended."""
+        self._note(attempt.claim, attempt.pid)
         stays = self._attend(attempt)
         outcome = attempt.outcome()
-        self.place.says()
+        self._try(self.place.says, NOT_NOTED)
         if outcome.signal == "SIGTERM" and attempt.reason is None and self._is_shutdown():
             outcome = outcome._replace(interrupted=True, reason="shutdown")
         return outcome if stays else None
@@ -105,11 +132,46 @@ class Worker:
                 attempt.end("interrupted", interrupted=True)
             elif attempt.overdue():
                 attempt.end(f"timeout after {attempt.settings.timeout:g} s")
-            elif not attempt.claim.holds():
+            elif self._try(attempt.claim.holds, "a job goes on") is False:
                 attempt.end("moved away by hand")
                 return False
-            attempt.logs.look()
+            self._try(attempt.logs.look, "a log grows beyond log_max_bytes")
         return True
+
+    def _try(self, deed: Callable[[], object], consequence: str) -> object:
+        """Do what a job can do without, and return what it returned; where the disk fails None, and a word of trouble."""
+        try:
+            return deed()
+        except OSError as error:
+            self.trouble(consequence, error)
+            return None
+
+    def _put_back(self, claim: claims.Claim) -> None:
+        """Put a job that has not run back into pending/, however long the disk takes to let it."""
+        while True:
+            try:
+                return claims.give_back(claim)
+            except OSError as error:
+                self.trouble("a job that has not run waits in processing/", error)
+                self._listen(REST)
+
+    def _put_off(self, id: str, consequence: str, error: OSError) -> None:
+        """Say why the job was not run, and rest."""
+        self.trouble(consequence, error)
+        self.tell("refused", id=id, refused="trouble", why=told(error, self.spool.root))
+        self._rests_until = time.monotonic() + REST
+        if isinstance(error, durable.DirectoryGone):
+            self._try(self.spool.furnish, consequence)
+
+    def _rest(self) -> None:
+        """Wait while outcomes can't be recorded, or after other trouble. Orders are heard meanwhile."""
+        while not self.leaving and (not self.recorder.well.is_set() or time.monotonic() < self._rests_until):
+            self._listen(REST if not self.recorder.well.is_set() else self._rests_until - time.monotonic())
+
+    def trouble(self, consequence: str, error: OSError) -> None:
+        """Tell the supervisor of a disk, or a machine, that fails."""
+        said = f"{told(error, self.spool.root)}; {consequence}"
+        self.tell("trouble", why=said, about=cause(error, self.spool.root))
 
     def tell(self, kind: str, **what: object) -> None:
         """Send the supervisor a message; if it is gone, nobody needs it."""
@@ -124,14 +186,18 @@ class Worker:
 
     def _next(self) -> str | None:
         """Wait for an order; return the id to run, None when it is time to leave."""
-        poll = select.poll()
-        for source in (self.channel, self._wakeup):
-            poll.register(source, select.POLLIN)
         id = None
         while id is None and not self.leaving:
-            poll.poll()
-            id = self._read_orders()
+            id = self._listen(None)
         return id
+
+    def _listen(self, seconds: float | None) -> str | None:
+        """Wait for orders, at most so long, and take them; return the id to run, if there is one."""
+        poll = select.poll()
+        for source in [self._wakeup] if self._alone else [self._wakeup, self.channel]:
+            poll.register(source, select.POLLIN)
+        poll.poll(None if seconds is None else max(0.0, seconds) * 1000 + 1)
+        return self._read_orders()
 
     def _read_orders(self) -> str | None:
         """Take the orders that have come, without waiting; return the id of the last `run` among them."""
@@ -148,6 +214,8 @@ class Worker:
         kind = order["kind"]
         if kind == "run":
             return order["id"]
+        if kind == "look":
+            self._try(self.place.renew, NOT_NOTED)
         if kind in ("stop", "interrupt"):
             self.leaving = True
         if kind == "interrupt":
@@ -157,8 +225,10 @@ class Worker:
     def _read_settings(self) -> None:
         try:
             self.settings = self.spool.settings()
-        except BrokenConfig as error:  # the last good ones stay in force
-            self.tell("trouble", why=str(error))
+        except BrokenConfig as error:
+            self.tell("trouble", why=f"the last good settings stay in force: {error}")
+        except OSError as error:
+            self.trouble("the last good settings stay in force", error)
 
     def _is_shutdown(self) -> bool:
         """Tell whether the TERM that ended the job came to this worker too: the machine, or its service, goes down."""

@@ -148,3 +148,10 @@ def mv(spool, id, source, target):
 
 def new_spool(tmp_path):
     return Spool.init(tmp_path / "spool")
+
+
+def ticks(pid):
+    """The processor time that the process has used, in clock ticks: hundredths of a second."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])

@@ -1,6 +1,5 @@
 """Errors that people will make: one or two lines that say what was wrong and what to type."""
 
-import contextlib
 import fcntl
 import os
 import pty
@@ -212,23 +211,3 @@ def test_jobs_are_neither_added_to_nor_run_from_a_strangers_spool(spool):
         ran = queuectl(*words, spool=spool)
         assert (ran.returncode, "belongs to user 12345" in ran.stderr) == (1, True)
     assert queuectl("status", spool=spool).returncode == 3
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to mount a small file system")
-def test_a_full_disk_is_75_and_adds_nothing(tmp_path):
-    from jobspool import Spool
-
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", small], capture_output=True).returncode:
-        pytest.skip("tmpfs can't be mounted here")
-    try:
-        spool = Spool.init(small / "spool")
-        with open(small / "fill", "wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"x" * 4096)
-        ran = queuectl("enqueue", "true", spool=spool)
-        assert (ran.returncode, ran.stdout, ran.stderr) == (75, "", "queuectl: No space left on device\n")
-        assert [os.listdir(f"{spool.root}/{name}") for name in ("pending", "tmp")] == [[], []]
-    finally:
-        subprocess.run(["umount", small], check=True)

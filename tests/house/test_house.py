@@ -9,8 +9,8 @@ import pytest
 from kit import TOP
 
 LEVELS = (
-    "channel durable errors process trust", "states", "job retry watch command index filesystem", "config", "spool", "names roster",
-    "claim run recorder", "recovery retention", "worker sight doctor", "supervisor", "__init__", "queuectl",
+    "channel durable errors process trust", "states", "job retry watch command index filesystem trouble", "config", "spool",
+    "names roster", "claim run recorder", "recovery retention", "worker sight doctor", "supervisor", "__init__", "queuectl",
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 FILES = {path.stem: path for path in [*TOP.glob("jobspool/*.py"), *TOP.glob("queuectl.py")]}

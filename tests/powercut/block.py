@@ -3,16 +3,15 @@
 It speaks the kernel's protocol of /dev/fuse itself, as far as one file needs it: fuse.h is the source. Needs root.
 """
 
-import ctypes
 import errno
-import fcntl
 import mmap
 import os
 import signal
 import struct
 import traceback
 from collections import namedtuple
-from contextlib import contextmanager
+
+from mounts import mount, umount
 
 FILE = 1  # the only node: the mount point itself is a regular file
 GETATTR, OPEN, READ, WRITE, STATFS, RELEASE, FSYNC, FLUSH, INIT, ACCESS, INTERRUPT, DESTROY = (
@@ -33,9 +32,6 @@ FORGET, BATCH_FORGET = 2, 42
 DIRECT_IO = 1
 LARGEST = 1 << 17  # bytes of one write
 HEAD = struct.Struct("<IIQQIIII")
-LOOP_SET_FD, LOOP_CLR_FD, LOOP_CTL_GET_FREE = 0x4C00, 0x4C01, 0x4C82
-MNT_DETACH = 2
-_libc = ctypes.CDLL(None, use_errno=True)
 
 # data: what was written at offset, or None for a flush: all before it is on the disk.
 Write = namedtuple("Write", "offset data")
@@ -75,58 +71,6 @@ class Disk:
         umount(self.path)
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
-
-
-def mount(source, target, kind, options="", flags=0):
-    if _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, options.encode()):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), f"mount -t {kind} -o {options} {source} {target}")
-
-
-def umount(target):
-    """Unmount, at the latest when nobody looks any more; it may not be mounted."""
-    if _libc.umount2(os.fsencode(target), 0):
-        _libc.umount2(os.fsencode(target), MNT_DETACH)
-
-
-@contextmanager
-def loop(path):
-    """A loop device over the file, for as long as the with block lasts."""
-    device, over = _attached(path)
-    try:
-        yield device
-    finally:
-        fcntl.ioctl(over, LOOP_CLR_FD)
-        os.close(over)
-
-
-def _attached(path):
-    """Attach the file to a free loop device; return its path and the device, open."""
-    below = os.open(path, os.O_RDWR)
-    try:
-        while True:
-            with open("/dev/loop-control", "rb") as control:
-                device = f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
-            over = os.open(device, os.O_RDWR)
-            try:
-                fcntl.ioctl(over, LOOP_SET_FD, below)
-                return device, over
-            except OSError as error:
-                os.close(over)
-                if error.errno != errno.EBUSY:
-                    raise  # RACE: else somebody took it between the two calls
-    finally:
-        os.close(below)
-
-
-@contextmanager
-def mounted(device, target, kind, options=""):
-    os.makedirs(target, exist_ok=True)
-    mount(device, target, kind, options)
-    try:
-        yield target
-    finally:
-        umount(target)
 
 
 # ---- the server

@@ -6,13 +6,14 @@ of the disk from then on must bear it out.
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections import namedtuple
 
 from kit import until
-from powercut.block import Disk, loop, mounted
+from mounts import loop, mounted, tool
+from mounts import missing as missing_to_mount
+from powercut.block import Disk
 
 from jobspool import Spool, config, durable
 from jobspool.states import FAILED, PENDING, PROCESSING
@@ -37,16 +38,8 @@ Told = namedtuple("Told", "count job ended")
 
 def missing(name):
     """Return what is not here to try that file system, or None."""
-    if os.geteuid():
-        return "only root can mount"
-    for path in ("/dev/fuse", "/dev/loop-control"):
-        if not os.access(path, os.R_OK | os.W_OK):
-            return f"{path} is not here"
     system = FILE_SYSTEMS[name]
-    if not shutil.which(system.make[0], path=f"{os.environ.get('PATH', '')}:/sbin:/usr/sbin"):
-        return f"{system.make[0]} is missing: make test-deps"
-    with open("/proc/filesystems") as file:
-        return None if system.kind in file.read().split() else f"this kernel has no {system.kind}"
+    return missing_to_mount(system.kind, system.make[0], devices=("/dev/fuse", "/dev/loop-control"))
 
 
 def record(name, fsync, jobs, folder):
@@ -72,8 +65,7 @@ def _image(system, folder):
     path = f"{folder}/image"
     with open(path, "wb") as file:
         file.truncate(system.size)
-    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/sbin:/usr/sbin"}
-    subprocess.run([*system.make, path], check=True, timeout=60, stdout=subprocess.DEVNULL, env=environment)
+    subprocess.run([tool(system.make[0]), *system.make[1:], path], check=True, timeout=60, stdout=subprocess.DEVNULL)
     with open(path, "rb") as file:
         return file.read()
 

@@ -11,7 +11,7 @@ import subprocess
 from collections import Counter, namedtuple
 
 from kit import QUEUECTL
-from powercut.block import loop, mounted
+from mounts import loop, mounted
 from powercut.load import FILE_SYSTEMS
 
 from jobspool import Spool, recovery

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from kit import comes_to, drop, let_pass, pool, until, where, workers
+from kit import comes_to, drop, let_pass, pool, ticks, until, where, workers
 
 # A user namespace of its own, in which no inotify instance may be made: the limit of everybody else stays as it is.
 NONE = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"'
@@ -57,9 +57,3 @@ def test_an_idle_pool_uses_no_processor_time(spool):
         let_pass(4)
         assert [ticks(pid) - then for pid, then in zip(processes, before, strict=True)][1:] == [0, 0]
         assert ticks(supervisor.pid) - before[0] <= 1
-
-
-def ticks(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])

@@ -238,6 +238,12 @@ def quicker_hands(spool):
     return take(spool)
 
 
+def stands(claim):
+    """Tell whether the claim holds its job still; it lets go of its room in tmp/."""
+    claim.give_up_room()
+    return claim.holds()
+
+
 def test_what_hands_put_under_the_name_in_this_instant_is_not_claimed(spool, monkeypatch):
     drop(spool, "x", {"command": "seen"})
     move = durable.move
@@ -258,6 +264,7 @@ def test_what_came_under_the_name_before_the_lock_is_not_touched(spool, monkeypa
     lock, before = durable.lock, []
 
     def late(descriptor):
+        monkeypatch.setattr(durable, "lock", lock)
         mv(spool, "x", "pending", "done")
         before.append(looks(drop(spool, "x", {"command": "put"})))
         return lock(descriptor)
@@ -278,7 +285,7 @@ def test_what_another_worker_claimed_under_the_name_in_this_instant_is_not_put_b
 
     monkeypatch.setattr(durable, "move", quick)
     assert take(spool) == Refused("gone")
-    assert (others[0].holds(), everything(spool)) == (True, {"dead/x": "seen", "processing/x": "another"})
+    assert (stands(others[0]), everything(spool)) == (True, {"dead/x": "seen", "processing/x": "another"})
 
 
 # ---- giving back
@@ -304,10 +311,99 @@ def test_a_job_that_hands_took_is_not_given_back(spool):
     claim = take(spool)
     another = quicker_hands(spool)
     claims.give_back(claim)
-    assert (another.holds(), everything(spool)) == (True, {"dead/x": "make", "processing/x": "another"})
+    assert (stands(another), everything(spool)) == (True, {"dead/x": "make", "processing/x": "another"})
+
+
+def test_a_claim_has_the_room_for_its_outcome(spool):
+    drop(spool, "x", {"command": "x" * 5000})
+    claim = take(spool)
+    (name,) = os.listdir(f"{spool.root}/tmp")
+    room = os.stat(f"{spool.root}/tmp/{name}")
+    assert (room.st_size, room.st_blocks * 512 >= 10_000, is_locked(f"{spool.root}/tmp/{name}")) == (0, True, True)
+    assert record(claim, "failed")
+    assert (os.stat(spool.path("failed", "x")).st_ino, everything(spool)) == (room.st_ino, {"failed/x": "x" * 5000})
+
+
+def test_without_room_for_its_outcome_a_job_is_not_claimed_nor_touched(spool, monkeypatch):
+    path = drop(spool, "x", {"command": "x"})
+    before = looks(path)
+    monkeypatch.setattr(durable, "_give_blocks", raising(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left"):
+        take(spool)
+    assert (looks(path), is_locked(path), everything(spool)) == (before, False, {"pending/x": "x"})
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "dead", "processing"])
+def test_without_a_directory_that_it_may_go_to_a_job_is_not_claimed(spool, state):
+    path = drop(spool, "x", {"command": "x"})
+    os.utime(path, (NOW - 9, NOW - 9))
+    os.rmdir(spool.folder(state))
+    with pytest.raises(durable.DirectoryGone, match=f"{state}'$"):
+        take(spool)
+    assert (mtime(spool, "pending"), is_locked(path), os.listdir(f"{spool.root}/tmp")) == (NOW - 9, False, [])
+
+
+def test_a_job_that_the_disk_does_not_let_be_claimed_keeps_its_place_in_line(spool, monkeypatch):
+    path = drop(spool, "x", {"command": "x"})
+    os.utime(path, (NOW - 9, NOW - 9))
+    monkeypatch.setattr(durable, "move", raising(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        take(spool)
+    assert (mtime(spool, "pending"), everything(spool)) == (NOW - 9, {"pending/x": "x"})
+
+
+def test_a_file_where_the_disk_fails_is_refused_alone(spool, monkeypatch):
+    drop(spool, "x", {"command": "x"})
+    monkeypatch.setattr(claims, "read_open", raising(errno.EIO))
+    assert take(spool) == Refused("unreadable", "Input/output error")
+
+
+def test_a_job_that_has_not_run_is_put_back_beside_a_newcomer_of_its_name(spool):
+    drop(spool, "x", {"command": "older"})
+    claim = take(spool)
+    drop(spool, "x", {"command": "newer"})
+    claims.give_back(claim)
+    assert everything(spool) == {"pending/x": "older", "pending/x~1": "newer"}
+
+
+def raising(code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
 # ---- recording
+
+
+def test_an_outcome_is_recorded_though_hands_have_emptied_tmp(spool):
+    drop(spool, "x", {"command": "x"})
+    claim = take(spool)
+    for name in os.listdir(f"{spool.root}/tmp"):
+        os.unlink(f"{spool.root}/tmp/{name}")
+    assert (record(claim, "done"), everything(spool)) == (True, {"done/x": "x"})
+
+
+def test_where_hands_empty_tmp_in_this_instant_the_outcome_is_to_be_written_anew(spool):
+    drop(spool, "x", {"command": "x"})
+    claim = take(spool)
+    recorded = write(claim, "done")
+    os.unlink(recorded.path)
+    with pytest.raises(FileNotFoundError):
+        recorded.settle()
+    assert (recorded.vanished(), recorded.abandon(), claim.holds()) == (True, True, True)
+    assert (record(claim, "done"), everything(spool)) == (True, {"done/x": "x"})
+
+
+def test_where_the_state_is_gone_an_outcome_stays_in_processing_and_may_be_moved_on_later(spool):
+    drop(spool, "x", {"command": "x"})
+    recorded = write(take(spool), "done")
+    os.rmdir(spool.folder("done"))
+    with pytest.raises(durable.DirectoryGone):
+        recorded.settle()
+    assert is_locked(spool.path("processing", "x"))
+    os.mkdir(spool.folder("done"))
+    assert (recorded.settle(), everything(spool)) == (True, {"done/x": "x"})
 
 
 def test_a_recorded_job_says_all_about_its_attempt(spool):
@@ -516,7 +612,7 @@ def test_what_hands_put_under_the_name_meanwhile_is_not_moved_as_the_record(spoo
     assert recorded.enter()
     another = quicker_hands(spool)
     assert not recorded.move_on()
-    assert (another.holds(), everything(spool)) == (True, {"dead/x": "make", "processing/x": "another"})
+    assert (stands(another), everything(spool)) == (True, {"dead/x": "make", "processing/x": "another"})
 
 
 def test_what_hands_put_under_the_name_meanwhile_is_not_finished_as_the_orphan(spool, monkeypatch):
@@ -529,7 +625,7 @@ def test_what_hands_put_under_the_name_meanwhile_is_not_finished_as_the_orphan(s
     monkeypatch.setattr(durable, "sync_directory", lambda folder: others.append(quicker_hands(spool)))
     with pytest.raises(FileNotFoundError):
         claims.finish(orphan)
-    assert (others[0].holds(), everything(spool)) == (True, {"dead/x": "make", "processing/x": "another"})
+    assert (stands(others[0]), everything(spool)) == (True, {"dead/x": "make", "processing/x": "another"})
 
 
 @pytest.mark.parametrize("word", VERDICTS)
@@ -678,6 +774,6 @@ def test_a_job_taken_out_of_dead_while_it_is_noted_stays_where_hands_put_it(spoo
 def test_trouble_while_noting_lets_go_of_the_job(spool):
     path = drop(spool, "x", {"command": "x", "attempts": [tried("failed", NOW)]}, "dead")
     os.rmdir(f"{spool.root}/tmp")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(durable.DirectoryGone):
         claims.note_dead(spool, "x", spool.settings())
     assert not is_locked(path)

@@ -83,6 +83,30 @@ def test_a_write_that_fails_in_its_middle_leaves_nothing(tmp_path, in_child):
     assert (in_child(write_beyond_the_limit), names(tmp_path)) == (errno.EFBIG, [])
 
 
+@pytest.mark.parametrize("length", [0, 1, 700, 4096, 9000])
+def test_what_was_reserved_holds_what_is_filled_in_and_no_more_blocks_than_it_needs(tmp_path, length):
+    path = tmp_path / "room"
+    descriptor = durable.reserve(str(path), 16384)
+    assert (path.stat().st_size, path.stat().st_blocks * 512 >= 16384) == (0, True)
+    for _ in range(2):  # once more, where the first was cut short
+        durable.fill(descriptor, b"x" * length, 16384)
+    assert (content(path), path.stat().st_blocks * 512 < 16384) == (b"x" * length, True)
+    os.close(descriptor)
+
+
+def test_what_cannot_be_reserved_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(durable, "_call", lambda *_: errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left") as raised:
+        durable.reserve(f"{tmp_path}/room", 4096)
+    assert (raised.value.filename, names(tmp_path)) == (f"{tmp_path}/room", [])
+
+
+def test_where_nothing_can_be_reserved_the_file_is_made_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(durable, "_call", lambda *_: errno.EOPNOTSUPP)
+    os.close(durable.reserve(f"{tmp_path}/room", 4096))
+    assert names(tmp_path) == ["room"]
+
+
 def test_writing_over_leaves_only_the_new_content(file):
     path = file("said", b"a longer text")
     descriptor = os.open(path, os.O_WRONLY)
@@ -143,6 +167,21 @@ def test_a_move_never_replaces_a_link_that_leads_nowhere(kernel, file, tmp_path)
     with pytest.raises(FileExistsError):
         durable.move(source, f"{tmp_path}/b")
     assert names(tmp_path) == ["a", "b"]
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("gone", ["here", "there"])
+def test_a_directory_that_is_gone_is_told_from_a_name_that_is(kernel, tmp_path, gone):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "here/x").touch()
+    os.rename(tmp_path / gone, tmp_path / "away")
+    for deed in (durable.move, durable.move_own):
+        with pytest.raises(durable.DirectoryGone) as raised:
+            deed(f"{tmp_path}/here/x", f"{tmp_path}/there/x")
+        assert raised.value.filename == f"{tmp_path}/{gone}"
+    with pytest.raises(durable.DirectoryGone):
+        durable.write_new(f"{tmp_path}/{gone}/y", b"")
 
 
 @BOTH_WAYS

@@ -156,8 +156,7 @@ def test_an_orphan_replaces_nothing(spool):
 def test_trouble_while_mending_keeps_nobody_from_trying_again(spool):
     crashed(spool)
     os.rmdir(f"{spool.root}/tmp")
-    with pytest.raises(FileNotFoundError):
-        mend(spool)
+    assert mend(spool) == {"x": (None, f"{spool.root}/tmp is gone: it is made anew")}
     os.mkdir(f"{spool.root}/tmp")
     assert mend(spool) == {"x": ("failed", "worker lost")}
 
@@ -297,16 +296,14 @@ def test_processes_of_other_attempts_hold_up_nothing(spool, tmp_path, other):
         job.wait()
 
 
-def test_a_dead_workers_job_beyond_its_time_is_ended(spool, clock, dead_worker):
+def test_a_dead_workers_job_beyond_its_time_is_ended(spool, dead_worker):
     path = Path(spool.path("processing", "x"))
-    kept = path.stat()
     path.write_text(json.dumps({"command": "sleep 1000", "timeout": 60}))
-    os.utime(path, ns=(kept.st_mtime_ns, kept.st_mtime_ns))
-    left = recovery.Leftovers(spool)
-    clock.time += 59
+    left = recovery.Leftovers(spool, age=lambda start: ages[0])
+    ages = [59]
     assert not left.end(spool.settings())
     assert process.members(dead_worker)
-    clock.time += 2
+    ages = [61]
     assert left.end(spool.settings())
     until(lambda: not process.members(dead_worker), "the job's end")
     assert not left.end(spool.settings())
@@ -321,7 +318,7 @@ def test_a_dead_workers_job_that_is_moved_away_is_ended(spool, dead_worker, targ
 
 def test_a_dead_workers_job_that_ignores_term_is_killed_after_the_grace(spool, clock, deaf_job):
     mv(spool, "x", "processing", "dead")
-    left = recovery.Leftovers(spool)
+    left = recovery.Leftovers(spool, clock=clock)
     left.end(spool.settings())
     clock.time += 9
     assert left.end(spool.settings())
@@ -378,6 +375,22 @@ def test_what_was_just_written_to_tmp_stays(spool, clock):
     clock.time += A_DAY - 60
     mend(spool)
     assert path.exists()
+
+
+def test_the_room_for_an_outcome_goes_a_minute_after_its_worker_was_killed(spool, clock):
+    drop(spool, "x", {"command": "make"})
+    claim = claims.take(spool, "x", spool.settings())
+    clock.time += 61
+    mend(spool)
+    assert os.path.exists(claim.room.path)
+    os.close(claim.room.descriptor)
+    clock.time -= 5
+    mend(spool)
+    assert os.path.exists(claim.room.path)
+    clock.time += 5
+    mend(spool)
+    assert os.listdir(f"{spool.root}/tmp") == []
+    os.close(claim.descriptor)
 
 
 def test_an_outcome_that_a_living_worker_cant_record_for_days_stays(spool, clock):

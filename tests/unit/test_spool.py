@@ -1,5 +1,6 @@
 """The spool: where it is, how a job gets in, how it is found, moved and waited for."""
 
+import errno
 import json
 import os
 import random
@@ -11,8 +12,8 @@ from pathlib import Path
 import pytest
 from kit import drop, mv, new_spool, where
 
-from jobspool import Spool
-from jobspool.errors import AmbiguousJob, JobExists, NoSuchJob, NotAJob, NotASpool, UnsafeSpool, WrongValue
+from jobspool import Spool, durable
+from jobspool.errors import AmbiguousJob, JobExists, NoSuchJob, NotAJob, NotASpool, TryAgain, UnsafeSpool, WrongValue
 from jobspool.spool import find_root, why_ignored
 from jobspool.states import STATES
 
@@ -277,8 +278,32 @@ def test_what_couldnt_be_added_leaves_nothing_in_tmp(spool, monkeypatch):
     monkeypatch.setattr(spool, "_all_free", lambda ids: (free(ids), drop(spool, "b", {"command": "quicker"})))
     with pytest.raises(JobExists):
         spool.add_many([("a", {"command": "x"}), ("b", {"command": "x"}), ("c", {"command": "x"})])
-    assert (left_in_tmp(spool), sorted(spool.names("pending"))) == ([], ["a", "b"])
+    assert (left_in_tmp(spool), sorted(spool.names("pending"))) == ([], ["b"])
     assert spool.read("pending", "b").command == "quicker"
+
+
+def failing_sync(spool, monkeypatch, first=lambda: None):
+    """Let the disk fail when the jobs lie in pending/ and are to be synced."""
+
+    def fail(path):
+        first()
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr(durable, "sync_directory", fail)
+
+
+def test_of_jobs_that_could_not_be_synced_none_is_added(spool, monkeypatch):
+    failing_sync(spool, monkeypatch)
+    with pytest.raises(OSError, match="Input/output error"):
+        spool.add_many([{"command": "x"}, {"command": "y"}])
+    assert (left_in_tmp(spool), spool.names("pending")) == ([], [])
+
+
+def test_of_jobs_that_could_not_be_synced_those_that_run_already_are_named(spool, monkeypatch):
+    failing_sync(spool, monkeypatch, lambda: mv(spool, "a", "pending", "processing"))
+    with pytest.raises(TryAgain, match="of 2 jobs, only these were added: a$"):
+        spool.add_many([("a", {"command": "x"}), ("b", {"command": "y"})])
+    assert (spool.names("pending"), spool.names("processing")) == ([], ["a"])
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -1,0 +1,49 @@
+"""What is said of a disk, or a machine, that fails: what, where, and what helps, in one line that is the same for each job."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from jobspool.states import STATES
+
+CURES = {
+    errno.ENOSPC: "make room there: df -h and df -i show what is used",
+    errno.EDQUOT: "make room there, or raise the quota",
+    errno.EROFS: "mount it for writing",
+    errno.EIO: "the disk fails: dmesg says more",
+}
+CURES_OF_THE_MACHINE = {
+    errno.EMFILE: "raise the limit: ulimit -n",
+    errno.ENFILE: "too many files are open on the machine",
+    errno.EAGAIN: "too many processes run: ulimit -u shows the limit",
+    errno.ENOMEM: "the machine has no memory left",
+}
+MAY_PASS = (errno.ENOSPC, errno.EDQUOT, *CURES_OF_THE_MACHINE)
+
+
+def told(error: OSError, root: str) -> str:
+    """Return what went wrong, where in the spool at `root`, and what helps."""
+    if cure := CURES_OF_THE_MACHINE.get(error.errno):
+        return f"{error.strerror}: {cure}"
+    path = error.filename if isinstance(error.filename, str) else root
+    if error.errno == errno.ENOENT:
+        return _told_missing(path, root)
+    folder = os.path.dirname(path)
+    cure = CURES.get(error.errno)
+    where = folder if cure and folder.startswith(f"{root}/") else path  # one file is like the other when a disk is full
+    return ": ".join(filter(None, (error.strerror or str(error), where, cure)))
+
+
+def cause(error: OSError, root: str) -> str:
+    """Return what is wrong as few words as tell it from other trouble: a disk that fails does so in many places at once."""
+    known = error.errno in CURES or error.errno in CURES_OF_THE_MACHINE
+    return error.strerror if known else told(error, root)
+
+
+def _told_missing(path: str, root: str) -> str:
+    path = path if os.path.isdir(root) else root
+    folder, name = os.path.split(path)
+    if path == root or (folder == root and name in STATES):
+        return f"{path} is gone: put it back, or `queuectl init {root}` makes it anew"
+    return f"{path} is gone" + (": it is made anew" if folder == root else "")

@@ -1,0 +1,28 @@
+"""Outcomes are recorded by a thread; what happens to it happens to the worker."""
+
+import os
+import signal
+
+from kit import drop
+
+from jobspool import claim as claims
+from jobspool import recorder
+from jobspool.retry import Outcome, Verdict
+
+
+def test_a_bug_in_the_thread_ends_the_worker_so_that_its_jobs_are_seen_to(spool, monkeypatch):
+    drop(spool, "x", {"command": "x"})
+    monkeypatch.setattr(recorder, "_record_all", lambda steps: 1 / 0)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            claim = claims.take(spool, "x", spool.settings())
+            entry = claims.entry_for(claim, Outcome(1.0, 2.0, 0), Verdict("done", "done", None), "here:1")
+            one = recorder.Recorder(print)
+            one.record(recorder.Outcome(claim, entry, spool.settings(), print))
+            one.finish()
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert spool.names("processing") == ["x"]
