@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace
 MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5
 
-.PHONY: help demo test verify powercut lint test-deps install clean
+.PHONY: help demo test verify powercut chaos soak lint test-deps install clean
 .DEFAULT_GOAL := help
 
 help: ## say what can be made
@@ -24,6 +24,12 @@ verify: $(READY) ## check each promise of the README here, in under a minute
 
 powercut: $(READY) ## cut the power of real file systems (root; STATES=1000 FS="ext4 xfs" SEED=1)
 	PYTHONPATH=.:tests $(BIN)/python tests/powercut/run.py
+
+chaos: $(READY) ## kill anything at any time (SECONDS=60 SEED=1 POOLS=2, or KILLS=1000)
+	PYTHONPATH=.:tests $(BIN)/python tests/chaos/run.py
+
+soak: $(READY) ## a long run in which nothing may grow (SECONDS=3600 SEED=1)
+	PYTHONPATH=.:tests $(BIN)/python tests/soak/run.py
 
 lint: $(READY) ## ruff, and mandoc on the manual
 	$(BIN)/ruff check .

@@ -53,7 +53,15 @@ def test_an_idle_pool_uses_no_processor_time(spool):
     with pool(spool, 2) as supervisor:
         comes_to(spool, spool.add("true").id, "done")
         processes = [supervisor.pid, *workers(spool)]
+        until(lambda: is_still(processes), "what follows on the record to be over")
         before = [ticks(pid) for pid in processes]
         let_pass(4)
         assert [ticks(pid) - then for pid, then in zip(processes, before, strict=True)][1:] == [0, 0]
         assert ticks(supervisor.pid) - before[0] <= 1
+
+
+def is_still(processes):
+    """Tell whether they use no processor time for half a second."""
+    before = [ticks(pid) for pid in processes]
+    let_pass(0.5)
+    return [ticks(pid) for pid in processes] == before

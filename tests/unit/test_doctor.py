@@ -214,7 +214,9 @@ def test_a_job_held_by_what_it_left_running_is_told_with_the_process(spool, tmp_
         [worker] = [entry for entry in everyone(spool) if entry["role"] == "worker"]
         os.kill(worker["pid"], signal.SIGKILL)
         until(lambda: not alive(worker), "the worker's end")
-        group = until(lambda: [entry.get("group") for entry in everyone(spool) if entry.get("job") == "x"], "its group")[0]
+        group = until(
+            lambda: [entry.get("group") for entry in everyone(spool) if entry.get("job") == "x" and entry["group"]], "its group"
+        )[0]
         os.killpg(group, signal.SIGKILL)
         until(lambda: not process.members(group), "the group's end")
         found = until(lambda: [f for f in doctor.examine(spool) if f.kind == "held"], "the finding")[0]
