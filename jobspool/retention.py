@@ -110,7 +110,10 @@ def prune_logs(spool: Spool) -> Iterator[None]:
     with os.scandir(f"{spool.root}/logs") as entries:
         for entry in entries:
             id = entry.name.rsplit(".", 2)[0]
-            old = spool.now() - entry.stat(follow_symlinks=False).st_mtime > A_DAY
+            try:
+                old = spool.now() - entry.stat(follow_symlinks=False).st_mtime > A_DAY
+            except FileNotFoundError:
+                continue  # RACE: an attempt ended that had printed nothing
             if old and entry.is_file(follow_symlinks=False) and not _is_anywhere(spool, id):
                 durable.remove(entry.path)
             yield

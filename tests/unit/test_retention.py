@@ -188,6 +188,17 @@ def test_logs_without_a_job_go_after_a_day(spool):
     assert logs(spool) == ["fresh.1.out", "here.1.err"]
 
 
+def test_a_log_that_goes_while_the_logs_are_looked_at_is_passed_over(spool):
+    """An empty one goes when its attempt ends."""
+    for id in "abc":
+        Path(spool.log_path(id, 1, "out")).touch()
+    looks = retention.prune_logs(spool)
+    next(looks)
+    for path in Path(spool.root, "logs").iterdir():
+        path.unlink()
+    assert list(looks) == []
+
+
 def test_a_walk_goes_in_slices(spool, monkeypatch):
     monkeypatch.setattr(retention, "SLICE", 0.0)
     for number in range(20):
