@@ -139,8 +139,8 @@ def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: f
         return _refuse(spool, id, claim)
     try:
         state = claims.finish(claim)
-        if state is None and alive.runs(id, claim.number):
-            claim.release()
+        if state is None and (roster.runs(spool, id) or alive.runs(id, claim.number)):
+            claim.release()  # looked for behind the lock: its worker may have died since the plan
             return None
         recorded = None if state else _write_lost(claim, worker, settings, luck)
     except OSError as error:

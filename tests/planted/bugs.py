@@ -75,7 +75,7 @@ BUGS = [
         "tests/unit/test_names.py::test_recovery_finds_the_second_name_though_nobody_touches_the_job"),
     Bug("recovery forgets the process group of a job that closed its lock", 3,
         [("recovery", "held = {entry.job for entry in dead if roster.group_lives(entry)}", "held = set()"),
-         ("recovery", "if state is None and alive.runs(id, claim.number):", "if False:")],
+         ("recovery", "if state is None and (roster.runs(spool, id) or alive.runs(id, claim.number)):", "if False:")],
         f"{RECOVERY}a_job_that_dropped_its_lock_and_lives_on_is_left_alone"),
     Bug("recovery judges a recorded job once more", 4,
         [("claim", "    if not same_time(last_mark(claim.record), claim.mtime):\n        return None", "    return None")],

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from kit import drop, everyone, log, mv, new_spool, until, where
 
-from jobspool import Spool, config, process, recovery, roster
+from jobspool import Spool, config, durable, process, recovery, roster
 from jobspool import claim as claims
 from jobspool.retry import Outcome, Verdict
 
@@ -277,6 +277,45 @@ def test_a_job_whose_worker_was_killed_while_it_started_it_is_known_as_its_job(s
         for each in (earlier, job):
             each.kill()
             each.wait()
+
+
+def test_a_job_whose_worker_dies_between_plan_and_mending_is_left_alone(spool):
+    """It has closed its lock and cleared its environment."""
+    crashed(spool)
+    job = subprocess.Popen(["sleep", "1000"], process_group=0)
+    try:
+        roster.Place(spool, roster.WORKER, 0o600).says(**roster.running("x", 1, job.pid))
+        steps = recovery.plan(spool)
+        worker_is_dead(spool)
+        assert (recovery.mend(spool, steps, spool.settings(), 0.0), where(spool, "x")) == ([], ["processing"])
+    finally:
+        job.kill()
+        job.wait()
+
+
+def test_a_job_whose_worker_dies_while_another_is_mended_is_left_alone(spool, monkeypatch):
+    """It starts, and closes its lock, when it was already looked which processes live."""
+    crashed(spool, "other")
+    drop(spool, "x", {"command": "x"})
+    claim = claims.take(spool, "x", spool.settings())
+    roster.Place(spool, roster.WORKER, 0o600).says(**roster.running("x", 1))
+    steps = sorted(recovery.plan(spool), key=lambda step: step.what)
+    jobs = []
+
+    def meanwhile(descriptor):
+        if not jobs:
+            jobs.append(started_with(spool))
+            worker_is_dead(spool)
+            claim.release()
+
+    monkeypatch.setattr(durable, "sync", meanwhile)
+    try:
+        mended = recovery.mend(spool, steps, spool.settings(), 0.0)
+        assert ([each.id for each in mended], where(spool, "x")) == (["other"], ["processing"])
+    finally:
+        for job in jobs:
+            job.kill()
+            job.wait()
 
 
 def worker_is_dead(spool):
