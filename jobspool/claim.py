@@ -106,7 +106,7 @@ class Claim:
     def write_record(self, record: dict, state: str, mtime: float, settings: Settings) -> Recorded:
         """Write `record` to tmp/, locked, with that mtime, and return it."""
         content = written(record)
-        if self.room is None or not _lies_at(self.room.path, self.room.descriptor):  # hands may have emptied tmp/
+        if self.room is None or not durable.lies_at(self.room.path, self.room.descriptor):  # hands may have emptied tmp/
             self.give_up_room()
             self.reserve(len(content), settings)
         durable.fill(self.room.descriptor, content, self.room.length)
@@ -133,7 +133,7 @@ class Recorded:
 
     def vanished(self) -> bool:
         """Tell whether the record is neither in tmp/ nor in its place: hands have emptied tmp/."""
-        return not self._in_place() and not _lies_at(self.path, self.descriptor)
+        return not self._in_place() and not durable.lies_at(self.path, self.descriptor)
 
     def abandon(self) -> bool:
         """Forget the record, but not the claim: the outcome is to be written anew. False where it is in its place already."""
@@ -208,7 +208,7 @@ class Recorded:
         return False
 
     def _in_place(self) -> bool:
-        return _lies_at(self.claim.place, self.descriptor)
+        return durable.lies_at(self.claim.place, self.descriptor)
 
 
 def _replaced_whole(claim: Claim, spare: str) -> bool:
@@ -548,16 +548,11 @@ def _set_aside(place: str) -> None:
 def _remove_open(path: str, descriptor: int) -> None:
     """Remove the open file, where it still has that name, and close it."""
     try:
-        if _lies_at(path, descriptor):
+        if durable.lies_at(path, descriptor):
             durable.remove(path)
     except OSError:
         pass  # a failing disk keeps it: as after a crash, it goes when it is a day old
     os.close(descriptor)
-
-
-def _lies_at(path: str, descriptor: int) -> bool:
-    """Tell whether the open file has that name."""
-    return _is_at(path, _inode(os.fstat(descriptor)))
 
 
 def _is_at(path: str, inode: tuple[int, int]) -> bool:

@@ -76,8 +76,7 @@ class Seen:
         self.ignored: dict[str, list[str]] = {}  # state: names
         for state in STATES:
             self.files[state], self.ignored[state] = _entries(spool.folder(state))
-        self.people = roster.entries(spool)
-        self.alive = [entry for entry in self.people if roster.is_alive(entry)]
+        self.alive, self.dead = roster.living(spool), roster.dead(spool)
         self.served = any(entry.role == roster.SUPERVISOR for entry in self.alive)
 
     @property
@@ -164,7 +163,7 @@ def watching(seen: Seen) -> Iterator[Finding]:
 
 def roster_files(seen: Seen) -> Iterator[Finding]:
     """Files of dead workers and supervisors, and living ones that a signal holds still."""
-    dead = [entry for entry in seen.people if entry not in seen.alive and not roster.group_lives(entry)]
+    dead = [entry for entry in seen.dead if not roster.group_lives(entry)]
     if dead:
         files = _some("workers", [os.path.basename(entry.path) for entry in dead])
         since = _oldest(entry.path for entry in dead)
@@ -217,8 +216,7 @@ def _held(where: str, pids: list[int], found: os.stat_result) -> Finding:
 
 def _group_of(seen: Seen, id: str) -> list[int]:
     """Return the living processes of the job that a dead worker's file names: they may have closed the lock, as sudo does."""
-    dead = [entry for entry in seen.people if entry.job == id and entry not in seen.alive and roster.group_lives(entry)]
-    return [pid for entry in dead for pid in process.members(entry.group)]
+    return [pid for entry in seen.dead if entry.job == id and roster.group_lives(entry) for pid in process.members(entry.group)]
 
 
 # ---- the files
@@ -299,7 +297,7 @@ def times(seen: Seen) -> Iterator[Finding]:
             last = max(seen.files[state][id].st_mtime for id in late)
             since = max(seen.files[state][id].st_ctime for id in late)
             mend = None if state == PENDING else _mend(_touch, seen, state, late)
-            named = f"{_some(state, _files(late))}: {what} ({_iso(last)})"
+            named = f"{_some(state, _files(late))}: {what} ({iso(last)})"
             yield Finding("time", named, since, f"cd {quote(seen.spool.folder(state))}, and touch it", mend)
 
 
@@ -370,13 +368,6 @@ def _some(folder: str, files: list[str]) -> str:
     """Name the files of a directory: each, or the first few and how many more."""
     shown = ", ".join(f"{folder}/{name}" for name in files[:SHOWN])
     return shown if len(files) <= SHOWN else f"{shown} and {len(files) - SHOWN} more"
-
-
-def _iso(moment: float) -> str:
-    try:
-        return iso(moment)
-    except (ValueError, OverflowError):
-        return "beyond the year 9999"
 
 
 def _is_written(name: str) -> bool:

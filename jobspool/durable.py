@@ -46,6 +46,14 @@ def see_folder(path: str) -> None:
         raise DirectoryGone(path) from None
 
 
+def lies_at(path: str, descriptor: int) -> bool:
+    """Tell whether the open file has that name."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 def write_new(path: str, content: bytes, mode: int = 0o600) -> int:
     """Create `path` with `content`, whole, and return its descriptor, open for writing. Nothing is synced yet.
 

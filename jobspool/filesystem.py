@@ -43,8 +43,9 @@ def problems(root: str, spare: str, mounts: str = MOUNTS) -> list[str]:
     Nothing is tried where nothing can be written. Raises no error for a full disk, or for a missing tmp/.
     """
     found = []
-    if is_remote(root, mounts):
-        found.append(f"it is on {kind_of(os.path.realpath(root), mounts)}, where locks and events of others may not be seen")
+    kind = kind_of(os.path.realpath(root), mounts)
+    if kind.startswith(REMOTE):
+        found.append(f"it is on {kind}, where locks and events of others may not be seen")
     try:
         descriptor = durable.write_new(spare, b"")
     except OSError:

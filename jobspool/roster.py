@@ -59,7 +59,7 @@ class Place:
 
     def renew(self) -> bool:
         """Make the file where it isn't there: at first, or when hands have emptied workers/. Tell whether it was made."""
-        if self._descriptor is not None and _is_at(self.path, self._descriptor):
+        if self._descriptor is not None and durable.lies_at(self.path, self._descriptor):
             return False
         durable.remove(self.path)  # of a dead process that had our id
         descriptor = durable.write_new(self.path, self._content(), self._mode)
@@ -84,13 +84,6 @@ class Place:
 
     def _content(self) -> bytes:
         return json.dumps({**self.known, **self._now}).encode().ljust(ROOM - 1) + b"\n"
-
-
-def _is_at(path: str, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def running(job: str, attempt: int, group: int | None = None) -> dict:

@@ -29,6 +29,16 @@ def until(seen, what="it", patience=PATIENCE):
     return found
 
 
+class Clock:
+    """A clock that moves when told."""
+
+    def __init__(self, time):
+        self.time = time
+
+    def __call__(self):
+        return self.time
+
+
 def let_pass(seconds):
     """Let time pass where the time itself is what is measured; to wait for a thing there is until()."""
     time.sleep(seconds)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kit import drop, new_spool, until
+from kit import Clock, drop, new_spool, until
 
 from jobspool import Spool, process, recovery, retention, roster
 from jobspool import claim as claims
@@ -22,19 +22,9 @@ A_DAY = 86_400.0
 NOON = 1_800_000_000.0
 
 
-class Clock:
-    """A clock that is set."""
-
-    def __init__(self):
-        self.time = NOON
-
-    def __call__(self):
-        return self.time
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(NOON)
 
 
 @pytest.fixture

@@ -358,14 +358,6 @@ def test_a_file_where_the_disk_fails_is_refused_alone(spool, monkeypatch):
     assert take(spool) == Refused("unreadable", "Input/output error")
 
 
-def test_a_job_that_has_not_run_is_put_back_beside_a_newcomer_of_its_name(spool):
-    drop(spool, "x", {"command": "older"})
-    claim = take(spool)
-    drop(spool, "x", {"command": "newer"})
-    claims.give_back(claim)
-    assert everything(spool) == {"pending/x": "older", "pending/x~1": "newer"}
-
-
 def raising(code):
     def fail(*_):
         raise OSError(code, os.strerror(code))

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kit import drop, everyone, log, mv, new_spool, until, where
+from kit import Clock, drop, everyone, log, mv, new_spool, until, where
 
 from jobspool import Spool, config, durable, process, recovery, roster
 from jobspool import claim as claims
@@ -19,19 +19,9 @@ from jobspool.retry import Outcome, Verdict
 A_DAY = 86_400
 
 
-class Clock:
-    """A clock that moves when told."""
-
-    def __init__(self):
-        self.time = time.time() + 1  # behind the mtime of what is written meanwhile
-
-    def __call__(self):
-        return self.time
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(time.time() + 1)  # behind the mtime of what is written meanwhile
 
 
 @pytest.fixture
