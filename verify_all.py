@@ -249,7 +249,8 @@ def kill_worker(spool):
     go, seen = spool.folder / "go", spool.folder / "seen"
     spool.add("x", f"echo start >> {seen}; until test -e {go}; do sleep 0.01; done; echo end >> {seen}", "--backoff-base", "0")
     spool.start("--count", "2")
-    worker = until(lambda: next((w["pid"] for w in spool.workers() if w.get("job") == "x"), None), "the job to run")
+    until(seen.exists, "the job to run")
+    worker = until(lambda: next((w["pid"] for w in spool.workers() if w.get("job") == "x"), None), "who runs it")
     os.kill(worker, signal.SIGKILL)
     spool.add("y", "true")
     spool.comes_to("done", "y")
