@@ -12,7 +12,7 @@ from disk.bad import at_once, go, noter, ran, the_message, troubles, waiter
 from kit import comes_to, drop, everyone, log, new_spool, pool, until, workers
 
 from jobspool import claim as claims
-from jobspool import config
+from jobspool import config, durable
 from jobspool.durable import DirectoryGone
 from jobspool.sight import AFTER_TROUBLE, Sight
 from jobspool.states import STATES
@@ -77,8 +77,8 @@ def replace(folder, state):
     config.change(spool.root, "backoff_base", 0, spool.spare(), 0o600)
     with pool(spool, 2) as supervisor:
         lay(spool, folder)
-        place.rename(away)
-        place.mkdir(mode=0o700)
+        away.mkdir(mode=0o700)
+        durable.exchange(str(away), str(place))  # at one instant: there is none without it, which would be told
         release(away if state == "pending" else spool.folder("pending"))
         comes_to(spool, spool.add("true").id, "done")
         if state == "processing":
