@@ -55,7 +55,12 @@ class Place:
         try:
             self.renew()
         except OSError:
-            pass  # a full disk: renew() is called again, and tells, before any job is run
+            pass  # a full disk: renew() is called again, and tells, until it can be made
+
+    @property
+    def noted(self) -> bool:
+        """Whether the file could be made."""
+        return self._descriptor is not None
 
     def renew(self) -> bool:
         """Make the file where it isn't there: at first, or when hands have emptied workers/. Tell whether it was made."""

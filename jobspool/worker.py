@@ -188,7 +188,8 @@ class Worker:
         """Wait for an order; return the id to run, None when it is time to leave."""
         id = None
         while id is None and not self.leaving:
-            id = self._listen(None)
+            noted = self.place.noted or self._try(self.place.renew, NOT_NOTED)
+            id = self._listen(None if noted else REST)
         return id
 
     def _listen(self, seconds: float | None) -> str | None:
