@@ -34,7 +34,8 @@ LOST = "worker lost"
 # "links" (the id of a file that a power cut left under two names, and one of the states)
 Step = namedtuple("Step", "kind what")
 
-# What mend() did with an orphan: its id, the state it is in now (None where the disk doesn't let it go), and the words for it.
+# What mend() did with an orphan: its id, the state it is in now, and the words for it. Where the disk refused the step, the state
+# is None, and the id too if it was about something else.
 Mended = namedtuple("Mended", "id state why")
 
 
@@ -55,23 +56,24 @@ def plan(spool: Spool, running: frozenset[str] = frozenset(), after_boot: bool =
 def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> list[Mended]:
     """Do the steps and return what became of the orphans. What turns out to be held or gone is left alone.
 
-    An orphan that the disk refuses keeps nobody from the others.
+    A step that the disk refuses keeps nobody from the others.
     """
     mended = []
     alive = Alive(spool)
     for kind, what in steps:
-        if kind == "orphan":
-            try:
+        done = None
+        try:
+            if kind == "orphan":
                 done = _mend_orphan(spool, *what, settings, luck, alive)
-            except OSError as error:
-                done = Mended(what[0], None, told(error, spool.root))
-            mended += [done] if done else []
-        elif kind == "forget":
-            roster.forget(what)
-        elif kind == "links":
-            _keep_one(spool, *what)
-        else:
-            _remove_leftover(what)
+            elif kind == "forget":
+                roster.forget(what)
+            elif kind == "links":
+                _keep_one(spool, *what)
+            else:
+                _remove_leftover(what)
+        except OSError as error:
+            done = Mended(what[0] if kind == "orphan" else None, None, told(error, spool.root))
+        mended += [done] if done else []
     return mended
 
 
@@ -119,6 +121,7 @@ class Leftovers:
 def leftovers(spool: Spool, settings: Settings, age: Callable[[int], float]) -> list[tuple[roster.Entry, float]]:
     """Return the dead workers' entries, each with its job's grace, whose job is beyond its timeout or was moved away by hand.
 
+    Raises DirectoryGone where nobody can tell.
     `age` tells for how many seconds a process has run, whatever the clock of the machine was set to meanwhile.
     """
     found = []
@@ -126,6 +129,8 @@ def leftovers(spool: Spool, settings: Settings, age: Callable[[int], float]) -> 
         if entry.job is None or not roster.group_lives(entry):
             continue
         job = spool.read(PROCESSING, entry.job)
+        if job is None:
+            durable.see_folder(spool.folder(PROCESSING))  # gone, it says nothing of what hands moved
         rules = settings.for_job(job.record) if job else settings
         late = job and rules.timeout is not None and entry.group_start is not None and age(entry.group_start) > rules.timeout
         if job is None or late:
@@ -181,7 +186,10 @@ def _settle_lost(spool: Spool, recorded: claims.Recorded, settings: Settings) ->
     if not stayed:
         return None
     durable.sync_directory(spool.folder(recorded.state))
-    end_logs(recorded.claim, settings)
+    try:
+        end_logs(recorded.claim, settings)
+    except OSError as error:
+        return Mended(recorded.claim.id, recorded.state, f"{LOST}, and its log stays as it is: {told(error, spool.root)}")
     return Mended(recorded.claim.id, recorded.state, LOST)
 
 

@@ -320,7 +320,8 @@ class Supervisor:
         running = frozenset(id for hand in self.hands.values() for id in hand.running)
         for mended in recovery.mend(self.spool, recovery.plan(self.spool, running, self._first_look), settings, random.random()):
             if mended.state is None:
-                self._event("trouble", why=f"{PROCESSING}/{mended.id}{ENDING} stays there: {mended.why}", about=mended.why)
+                what = f"{PROCESSING}/{mended.id}{ENDING}" if mended.id else "what a crash left"
+                self._event("trouble", why=f"{mended.why}; {what} stays where it is", about=mended.why)
                 self._mend_at = time.monotonic() + AFTER_TROUBLE
                 continue
             self._event("recovered", id=mended.id, state=mended.state, why=mended.why)

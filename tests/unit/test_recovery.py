@@ -1,6 +1,7 @@
 """Whoever starts next puts right what a crash left."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -149,6 +150,22 @@ def test_trouble_while_mending_keeps_nobody_from_trying_again(spool):
     assert mend(spool) == {"x": (None, f"{spool.root}/tmp is gone: it is made anew")}
     os.mkdir(f"{spool.root}/tmp")
     assert mend(spool) == {"x": ("failed", "worker lost")}
+
+
+def test_a_step_that_the_disk_refuses_keeps_nobody_from_the_others(spool, monkeypatch):
+    """What is forgotten, and a log that is shortened, too."""
+
+    def fail(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), f"{spool.root}/logs/x")
+
+    crashed(spool)
+    monkeypatch.setattr(roster, "forget", fail)
+    monkeypatch.setattr(recovery, "end_logs", fail)
+    steps = [recovery.Step("forget", None), *recovery.plan(spool)]
+    refused, mended = recovery.mend(spool, steps, spool.settings(), 0.0)
+    trouble = f"Read-only file system: {spool.root}/logs: mount it for writing"
+    assert refused == (None, None, trouble)
+    assert mended == ("x", "failed", f"worker lost, and its log stays as it is: {trouble}")
 
 
 def test_mending_lets_go_of_everything(spool):
@@ -343,6 +360,15 @@ def test_a_dead_workers_job_that_is_moved_away_is_ended(spool, dead_worker, targ
     mv(spool, "x", "processing", target)
     recovery.Leftovers(spool).end(spool.settings())
     until(lambda: not process.members(dead_worker), "the job's end")
+
+
+def test_a_dead_workers_job_whose_directory_is_gone_is_not_ended(spool, tmp_path, dead_worker):
+    os.rename(spool.folder("processing"), tmp_path / "away")
+    with pytest.raises(durable.DirectoryGone):
+        recovery.Leftovers(spool).end(spool.settings())
+    assert process.members(dead_worker)
+    os.rename(tmp_path / "away", spool.folder("processing"))
+    assert not recovery.Leftovers(spool).end(spool.settings())
 
 
 def test_a_dead_workers_job_that_ignores_term_is_killed_after_the_grace(spool, clock, deaf_job):
