@@ -339,8 +339,11 @@ def give_back(claim: Claim) -> None:
     The mtime comes last: with that in processing/ it might be taken for a job whose outcome was recorded.
     Raises OSError, and may be called again.
     """
+    pending = claim.spool.path(PENDING, claim.id)
     try:
-        move(claim.spool, claim.id, PROCESSING, PENDING, claim.inode)
+        if claim.place != pending:
+            move(claim.spool, claim.id, PROCESSING, PENDING, claim.inode)
+            claim.place = pending  # called again, it only lacks its mtime
         durable.stamp_now(claim.descriptor, claim.mtime)
     except FileNotFoundError:
         pass  # RACE: hands moved it

@@ -306,6 +306,18 @@ def test_a_job_that_is_given_back_sets_aside_what_has_come_meanwhile(spool):
     assert everything(spool) == {"pending/x": "make", "pending/x~1": "another"}
 
 
+def test_a_job_that_is_given_back_in_spite_of_trouble_has_its_place_in_line(spool, monkeypatch):
+    path = drop(spool, "x", {"command": "make"})
+    os.utime(path, (NOW - 9, NOW - 9))
+    claim = take(spool)
+    for deed in ("move", "stamp_now"):
+        with monkeypatch.context() as patched, pytest.raises(OSError, match="Input/output"):
+            patched.setattr(durable, deed, raising(errno.EIO))
+            claims.give_back(claim)
+    claims.give_back(claim)
+    assert (mtime(spool, "pending"), everything(spool), is_locked(path)) == (NOW - 9, {"pending/x": "make"}, False)
+
+
 def test_a_job_that_hands_took_is_not_given_back(spool):
     drop(spool, "x", {"command": "make"})
     claim = take(spool)
