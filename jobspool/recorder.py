@@ -33,9 +33,12 @@ Outcome = namedtuple("Outcome", "claim entry settings told")
 
 
 class Recorder:
-    """Records outcomes in the order they come. `well` is set while it can."""
+    """Records outcomes in the order they come. `well` is set while it can.
 
-    def __init__(self, report: Callable[[OSError], None]) -> None:
+    `report` is told each time that it can't; where it answers True there is no hope, and what waits is given up.
+    """
+
+    def __init__(self, report: Callable[[OSError], bool | None]) -> None:
         self.well = threading.Event()
         self.well.set()
         self._never = threading.Event()  # to wait for: the disk tells nobody when it is well again
@@ -97,7 +100,8 @@ class Recorder:
                 return
             except OSError as error:
                 self.well.clear()
-                self._report(error)
+                if self._report(error):
+                    return
                 self._never.wait(RETRY_AFTER)
 
 

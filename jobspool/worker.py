@@ -45,7 +45,7 @@ class Worker:
         self.channel = channel
         self.settings: Settings = settings or spool.settings()
         self.place = roster.Place(spool, roster.WORKER, spool.file_mode(self.settings), supervisor)
-        self.recorder = Recorder(lambda error: self.trouble("outcomes wait, and nothing new is claimed", error))
+        self.recorder = Recorder(self._cannot_record)
         self.environment = dict(os.environ)
         self.leaving = False
         self.interrupted = False
@@ -148,12 +148,21 @@ class Worker:
 
     def _put_back(self, claim: claims.Claim) -> None:
         """Put a job that has not run back into pending/, however long the disk takes to let it."""
-        while True:
+        while not self._is_hopeless():
             try:
                 return claims.give_back(claim)
             except OSError as error:
                 self.trouble("a job that has not run waits in processing/", error)
                 self._listen(REST)
+        return None
+
+    def _cannot_record(self, error: OSError) -> bool:
+        self.trouble("outcomes wait, and nothing new is claimed", error)
+        return self._is_hopeless()
+
+    def _is_hopeless(self) -> bool:
+        """Tell whether nobody waits for us any more: the spool is gone, and we were told to end or have no supervisor."""
+        return self.leaving and not os.path.isdir(self.spool.root)
 
     def _put_off(self, id: str, consequence: str, error: OSError) -> None:
         """Say why the job was not run, and rest."""

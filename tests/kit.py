@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from jobspool import Spool
+from jobspool import Spool, process
 from jobspool.states import STATES
 
 TOP = Path(__file__).parent.parent
@@ -79,6 +79,7 @@ def pool(spool, count=1, *options, within=()):
 def end(spool, supervisor):
     """End the supervisor, its workers, and what they run, however they are."""
     families = [entry for entry in everyone(spool) if entry["supervisor"] == supervisor.pid]
+    started = {pid: process.started(pid) for pid in children(supervisor.pid)}  # where the spool is gone, nothing else tells
     if supervisor.poll() is None:
         supervisor.send_signal(signal.SIGCONT)
         supervisor.send_signal(signal.SIGQUIT)
@@ -94,6 +95,18 @@ def end(spool, supervisor):
                 os.killpg(entry["group"], signal.SIGKILL)
     supervisor.kill()
     supervisor.wait()
+    for pid, start in started.items():
+        if start is not None and process.started(pid) == start:
+            os.kill(pid, signal.SIGKILL)
+
+
+def children(pid):
+    """The ids of the processes that it has started and that it has not buried."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except FileNotFoundError:
+        return []
 
 
 def everyone(spool):
@@ -115,15 +128,11 @@ def workers(spool, supervisor=None):
 
 
 def alive(entry):
-    from jobspool import process
-
     return process.lives(entry["pid"], entry["start"], entry["boot"])
 
 
 def gone(pid):
     """Tell whether the process is no more (a zombie counts as gone)."""
-    from jobspool import process
-
     return process.started(pid) is None
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mounts
-from kit import let_pass, ticks, until
+from kit import children, let_pass, ticks, until
 
 TOO_BUSY = 5  # hundredths of a second of processor time, of a whole pool, in WATCHED; mostly it is none
 WATCHED = 1.3  # seconds: a turn at least of all that is tried again every second
@@ -76,8 +76,7 @@ def the_message(supervisor):
 
 def pool_ticks(supervisor):
     """{pid: processor time} of the supervisor and its children that are workers."""
-    with open(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children") as file:
-        return {pid: ticks(pid) for pid in (supervisor.pid, *map(int, file.read().split()))}
+    return {pid: ticks(pid) for pid in (supervisor.pid, *children(supervisor.pid))}
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import mounts
 import pytest
 from disk.bad import at_once, full_of_bytes, full_of_files, go, noter, ran, the_message, troubles, waiter
-from kit import QUEUECTL, comes_to, let_pass, log, pool, queuectl, until, workers
+from kit import QUEUECTL, children, comes_to, let_pass, log, pool, queuectl, until, workers
 
 from jobspool import Spool, config
 
@@ -91,8 +91,7 @@ def test_workers_that_are_started_on_a_full_disk_begin_when_there_is_room_and_sa
                 started = subprocess.Popen([*QUEUECTL, "--spool", spool.root, "start"], stdout=output, stderr=output)
                 ends.callback(started.wait)
                 ends.callback(started.terminate)
-                with open(f"/proc/{started.pid}/task/{started.pid}/children") as children:
-                    until(lambda: children.seek(0) or children.read(), "a worker")
+                until(lambda: children(started.pid), "a worker")
                 let_pass(1.2)
                 assert (started.poll(), ran(tmp_path), os.listdir(f"{spool.root}/workers")) == (None, [], [])
             comes_to(spool, id, "done")

@@ -135,6 +135,19 @@ def move_away(folder, up):
     assert said.startswith(f"{spool.root} is gone: {CURE.format(spool.root)}; ")
 
 
+def test_workers_of_a_spool_that_is_gone_for_good_end_when_they_are_told_to(tmp_path):
+    """There is nothing to record into. While they may come back, outcomes wait: see above."""
+    spool = new_spool(tmp_path / "in")
+    with pool(spool, 2) as supervisor:
+        lay(spool, tmp_path)
+        supervisor.log = supervisor.log.rename(tmp_path / "log")
+        shutil.rmtree(tmp_path / "in")
+        go(tmp_path, "one")
+        assert the_message(supervisor).startswith(f"{spool.root} is gone: {CURE.format(spool.root)}; ")
+        supervisor.terminate()
+        assert supervisor.wait(30) == 0
+
+
 # ---- what a supervisor sees
 
 
