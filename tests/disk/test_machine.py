@@ -1,6 +1,7 @@
 """A machine that is short of something: descriptors, processes or memory. No job is to blame, so none has failed."""
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -11,11 +12,12 @@ import threading
 
 import pytest
 from disk.bad import at_once, failing, go, missing_strace, noter, ran, the_message, waiter
-from kit import comes_to, log, new_spool, pool, until, workers
+from kit import children, comes_to, log, new_spool, pool, until, workers
 
 from jobspool import claim as claims
 from jobspool import config, recorder
 from jobspool.retry import Outcome, Verdict
+from jobspool.run import Attempt
 
 SOMEBODY = 54321
 LATER = [f"later{number}" for number in range(5)]
@@ -142,11 +144,6 @@ def give(spool, id, command):
     os.rename(path, spool.path("pending", id))
 
 
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return file.read().split()
-
-
 def test_a_pool_that_may_open_few_files_runs_all_the_same(spool):
     ids = [job.id for job in spool.add_many([{"command": "echo said"}] * 60)]
     with pool(spool, 2, "--drain", within=["prlimit", "--nofile=32"]) as supervisor:
@@ -165,6 +162,20 @@ def test_a_job_that_runs_when_no_more_files_may_be_open_is_recorded_and_ended_in
         config.change(spool.root, "grace", 0.2, spool.spare(), 0o600)
         assert comes_to(spool, "x", "dead").attempts[0]["exit"] == 3
         assert comes_to(spool, "slow", "dead").attempts[0]["signal"] == "SIGKILL"
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE])
+def test_what_the_machine_lacks_is_not_the_jobs_fault(spool, monkeypatch, code):
+    def spawn(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_spawn", spawn)
+    spool.add("true", id="x")
+    claim = claims.take(spool, "x", spool.settings())
+    with pytest.raises(OSError, match=os.strerror(code)):
+        Attempt(claim, spool.settings()).start({"PATH": os.defpath})
+    claims.give_back(claim)
+    assert spool.read("pending", "x").attempts == []
 
 
 def test_where_no_thread_can_be_had_outcomes_are_recorded_all_the_same(spool, monkeypatch):

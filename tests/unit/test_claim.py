@@ -370,6 +370,16 @@ def test_a_file_where_the_disk_fails_is_refused_alone(spool, monkeypatch):
     assert take(spool) == Refused("unreadable", "Input/output error")
 
 
+def test_a_job_whose_directory_is_gone_is_not_taken_for_moved_away(spool, tmp_path):
+    drop(spool, "x", {"command": "x"})
+    claim = take(spool)
+    os.rename(spool.folder("processing"), tmp_path / "away")
+    with pytest.raises(durable.DirectoryGone):
+        claim.holds()
+    os.rename(tmp_path / "away", spool.folder("processing"))
+    assert claim.holds()
+
+
 def raising(code):
     def fail(*_):
         raise OSError(code, os.strerror(code))
