@@ -3,8 +3,8 @@
     claim   open, look, lock, look again, make a file in tmp/ that has the room for the outcome, and lock it, rename the job to
             processing/, look that it is the locked file that lies there now
     record  write the job with its outcome to that file, sync it, let it change places with the claimed one (which must be what
-            comes out: else hands were quicker, and it is changed back), sync processing/, rename to where the verdict says,
-            sync that directory
+            comes out: else hands were quicker, and it is changed back), sync processing/, look again, rename to where the
+            verdict says, sync that directory
 
 Whoever holds the lock on a file in processing/ may move it; a file there whose lock is free is an orphan. The process that
 runs the job inherits the lock, so it is held until the last of worker and job is gone.

@@ -3,32 +3,32 @@
 A step is what one process does in one instant that others can see: mostly one system call. explore.py goes through every order
 of them, promises.py says what must hold after each. Side by side with the code:
 
-    a worker     opens                claim._open              open(2)
-                 locks                claim._take_open         flock(2); then the link count, and one name: names.keep_one()
-                 stamps               claim._rename            no such name in processing/ or in workers/ (roster.runs), the file
-                                                               still in pending/: utimensat(2)
-                 renames              claim._rename            renameat2(2) NOREPLACE, then Claim.holds()
-                 opens another, ...   claim._put_back          else: open(2), flock(2), renameat2(2)
-                 starts it            worker.run               says the attempt in workers/, posix_spawn: the job inherits the lock
-                 notes it             worker.run               says the process group in workers/
-                 has its job end      worker._attend           by itself; or it is ended: timeout, stop --now, moved away
-                 renames it back,     claim.give_back          where the logs can't be opened: renameat2(2), utimensat(2)
-                 stamps it back
-    its record   writes               Claim.write              in tmp/: open(2), flock(2), utimensat(2) with its mark
-                 sees it there        Recorded.change_places   Claim.holds()
-                 exchanges            Recorded.change_places   renameat2(2) EXCHANGE; what comes out must be the claimed file
-                 exchanges back       Recorded.change_places   else; what has come instead is put back by _discard()
-                 renames              Recorded.move_on         looks again, renameat2(2) NOREPLACE; what it meets is set aside
-    recovery     plans                recovery.plan            names in processing/, but of jobs whose group lives
-                 opens, locks         claim.adopt              open(2), flock(2)
-                 sees it there        claim.adopt              Claim.holds()
-                 finishes             claim.finish             its mtime is the mark of its last attempt: renames, as a record
-                 sees it live         recovery._mend_orphan    roster.runs, or by the environment (looked for once in a mending)
-                 writes, ...          recovery._write_lost     a lost attempt, recorded as above
-                 ends                 recovery.Leftovers       a dead worker's job, at its time or when it was moved away
-    a noter      opens ... drops it   claim.note_dead          in dead/: a record as above, which stays there
-    supervisor   renames what is due  claim.due_again          renameat2(2) NOREPLACE from failed/ to pending/
-                 takes a name away    recovery._keep_one       names.keep_one()
+    a worker     opens                  claim._open                    open(2)
+                 locks                  claim._take_open               flock(2), the link count, one name: names.keep_one
+                 stamps                 claim._rename                  no such name in processing/ nor in workers/ (roster.runs),
+                                                                       the file still in pending/: utimensat(2)
+                 renames                claim._rename                  renameat2(2) NOREPLACE, then claim.Claim.holds
+                 opens another, ...     claim._put_back                else: open(2), flock(2), renameat2(2)
+                 starts it              worker.Worker._start           the attempt into workers/, posix_spawn: the job has the lock
+                 notes it               worker.Worker.run              its process group into workers/
+                 has its job end        worker.Worker._attend          by itself, or ended: timeout, stop --now, moved away
+                 renames it back, ...   claim.give_back                its logs can't be opened, ...: renameat2(2), utimensat(2)
+    its record   writes                 claim.Claim.write              write(2) to a file in tmp/, locked since claim.Claim.reserve;
+                                                                       utimensat(2) with its mark
+                 sees it there          claim.Recorded.change_places   claim.Claim.holds
+                 exchanges              claim.Recorded.change_places   renameat2(2) EXCHANGE: the claimed file must come out
+                 exchanges back         claim.Recorded.change_places   else; what has come instead goes back: claim._discard
+                 renames                claim.Recorded.move_on         a look, renameat2(2) NOREPLACE; what it meets is set aside
+    recovery     plans                  recovery.plan                  names in processing/, but of jobs whose group lives
+                 opens, locks           claim.adopt                    open(2), flock(2)
+                 sees it there          claim.adopt                    claim.Claim.holds
+                 finishes               claim.finish                   its mtime is the mark of its last attempt: as a record
+                 sees it live           recovery._mend_orphan          roster.runs, or by environment (looked for once a mending)
+                 writes, ...            recovery._write_lost           a lost attempt, recorded as above
+                 ends                   recovery.Leftovers.end         a dead worker's job, at its time or when moved away
+    a noter      opens ... drops it     claim.note_dead                in dead/: a record as above, which stays there
+    supervisor   renames what is due    claim.due_again                renameat2(2) NOREPLACE from failed/ to pending/
+                 takes a name away      recovery._keep_one             names.keep_one
     a person     moves, removes, drops a new job; tells a worker to stop. And kill -9, of any process at any step.
 
 Left out, as nobody else can see it or it changes only times: what is synced (crash/test_power_model.py has that), priorities,

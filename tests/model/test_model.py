@@ -4,7 +4,9 @@ Each world is gone through to its end: no state is left out. explore.py goes thr
 """
 
 import functools
+import importlib
 import inspect
+import operator
 import re
 from collections import namedtuple
 
@@ -21,6 +23,7 @@ WORLDS = {
     "kill -9": World(kills=2, recoveries=2, retries=1),
     "kill -9, and jobs that close their lock": World(kills=2, closes=True, recoveries=2, gaps=("note",)),
     "hands": World(kills=1, moves=2),
+    "hands, and two recoveries": World(kills=2, moves=1, recoveries=2),
     "hands, and a newcomer": World(kills=1, moves=1, drops=1),
     "hands, and deaths to note": World(kills=1, moves=1, retries=1, noters=1),
     "hands, and jobs that close their lock": World(kills=1, moves=1, closes=True),
@@ -62,9 +65,9 @@ HANDS = ({"moves": 0}, {"drops": 0})
 AT_ONCE = ({"gaps": ()}, *HANDS)
 WINDOWS = [
     Window("a newcomer at the instant of a claim", World(moves=1, drops=1, gaps=("claim",)), {INVENTED}, AT_ONCE),
-    Window("the same, and kill -9", World(moves=1, drops=1, kills=1, gaps=("claim",)), {INVENTED, UNRECORDED, AGAIN}, AT_ONCE),
+    Window("a newcomer and kill -9 at the instant of a claim", World(moves=1, drops=1, kills=1, gaps=("claim",)), {INVENTED, UNRECORDED, AGAIN}, AT_ONCE),
     Window("a newcomer at the instant of the exchange", World(moves=1, drops=1, gaps=("record",)), {TWICE}, AT_ONCE),
-    Window("the same, and kill -9", World(moves=1, drops=1, kills=1, gaps=("record",)), {TWICE, NOWHERE}, AT_ONCE),
+    Window("a newcomer and kill -9 at the instant of the exchange", World(moves=1, drops=1, kills=1, gaps=("record",)), {TWICE, NOWHERE}, AT_ONCE),
     Window("a newcomer at the instant of the move", World(moves=1, drops=1, gaps=("move",)), {UNJUDGED, UNRECORDED}, AT_ONCE),
     Window(
         "kill -9 between a start and its note, of a job that closes its lock and clears its environment",
@@ -73,7 +76,7 @@ WINDOWS = [
         ({"kills": 0}, {"closes": False}, {"clears": False}, {"gaps": ()}),
     ),
     Window(
-        "the same, of a job that clears its environment and hangs",
+        "kill -9 between a start and its note, of a job that clears its environment and hangs",
         World(kills=1, clears=True, hangs=True, gaps=("note",)),
         {NO_REST},
         ({"kills": 0}, {"clears": False}, {"hangs": False}, {"gaps": ()}),
@@ -157,6 +160,13 @@ def test_each_look_has_its_mutant_and_each_gap_its_window():
     forgotten = re.findall(r"_forgets\((.*?)\)", inspect.getsource(protocol))
     assert {bug for mutant in MUTANTS.values() for bug in mutant.bugs} == set(re.findall(r'"(.*?)"', " ".join(forgotten)))
     assert {gap for window in WINDOWS for gap in window.world.gaps} == set(GAPS)
+
+
+def test_what_the_model_says_of_the_code_is_there():
+    named = re.findall(r"\b((?:claim|recovery|worker|roster|names)\.[\w.]*\w)", protocol.__doc__)
+    assert len(named) > 20
+    for module, _, name in (each.partition(".") for each in named):
+        assert operator.attrgetter(name)(importlib.import_module(f"jobspool.{module}")), name
 
 
 def test_a_way_leads_where_it_says():
