@@ -5,15 +5,56 @@ from __future__ import annotations
 import heapq
 
 
+class Times:
+    """A time for each of many ids; the earliest are found without looking at all. Setting an id again replaces its time."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []  # what the dictionary doesn't confirm is stale
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._times
+
+    def __setitem__(self, id: str, when: float) -> None:
+        if self._times.get(id) != when:
+            self._times[id] = when
+            heapq.heappush(self._heap, (when, id))
+
+    def remove(self, id: str) -> None:
+        """Forget the id, if it is known."""
+        self._times.pop(id, None)
+
+    def ids(self) -> set[str]:
+        """Return the ids that have a time."""
+        return set(self._times)
+
+    def next(self) -> float | None:
+        """Return the earliest time, None if there is none."""
+        while self._heap and self._times.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def take(self, now: float, most: int | None = None) -> list[str]:
+        """Take out and return the ids whose time has come, the earliest first and no more than `most`."""
+        ids = []
+        while len(ids) != most and (when := self.next()) is not None and when <= now:
+            _, id = heapq.heappop(self._heap)
+            del self._times[id]
+            ids.append(id)
+        return ids
+
+
 class Index:
     """What is known to wait in pending/ and failed/. Adding an id again replaces what was known of it."""
 
     def __init__(self) -> None:
         self._pending: dict[str, tuple[int, float, str]] = {}  # id: (-priority, from when it may run, id)
-        self._failed: dict[str, float] = {}  # id: due
+        self._failed = Times()  # due
         self._ready: list[tuple[int, float, str]] = []  # heaps; entries that the dictionaries don't confirm are stale
         self._later: list[tuple[float, str]] = []
-        self._due: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._failed)
@@ -30,9 +71,7 @@ class Index:
 
     def add_failed(self, id: str, due: float) -> None:
         """Note that the failed job is due again then."""
-        if self._failed.get(id) != due:
-            self._failed[id] = due
-            heapq.heappush(self._due, (due, id))
+        self._failed[id] = due
 
     def remove(self, id: str) -> None:
         """Forget the pending job, if it is known."""
@@ -40,7 +79,7 @@ class Index:
 
     def remove_failed(self, id: str) -> None:
         """Forget the failed job, if it is known."""
-        self._failed.pop(id, None)
+        self._failed.remove(id)
 
     def pending(self) -> set[str]:
         """Return the ids that are known to be pending."""
@@ -48,7 +87,7 @@ class Index:
 
     def failed(self) -> set[str]:
         """Return the ids that are known to be failed."""
-        return set(self._failed)
+        return self._failed.ids()
 
     def next(self, now: float) -> str | None:
         """Take out and return the id of the job that runs next, None when none may run yet."""
@@ -60,24 +99,17 @@ class Index:
                 return key[2]
         return None
 
-    def take_due(self, now: float) -> list[str]:
-        """Take out and return the ids of the failed jobs whose time has come."""
-        ids = []
-        while self._due and self._due[0][0] <= now:
-            due, id = heapq.heappop(self._due)
-            if self._failed.get(id) == due:
-                del self._failed[id]
-                ids.append(id)
-        return ids
+    def take_due(self, now: float, most: int | None = None) -> list[str]:
+        """Take out and return the ids of the failed jobs whose time has come, no more than `most`."""
+        return self._failed.take(now, most)
 
     def next_time(self, now: float) -> float | None:
         """Return the earliest time at which a job falls due or may run that can't now, None if there is none."""
         self._ripen(now)
         while self._later and not self._confirmed(*self._later[0]):
             heapq.heappop(self._later)
-        while self._due and self._failed.get(self._due[0][1]) != self._due[0][0]:
-            heapq.heappop(self._due)
-        return min((heap[0][0] for heap in (self._later, self._due) if heap), default=None)
+        times = (self._later[0][0] if self._later else None, self._failed.next())
+        return min((when for when in times if when is not None), default=None)
 
     def _ripen(self, now: float) -> None:
         """Move what may run by now to the ready heap."""

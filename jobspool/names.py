@@ -60,6 +60,12 @@ def keep_one(spool: Spool, id: str, found: os.stat_result, record: dict) -> str 
     return kept
 
 
+def has_another(spool: Spool, id: str, found: os.stat_result) -> bool:
+    """Tell whether the file has another name that keep_one() would take out."""
+    there = [state for state in STATES if _is_at(spool.path(state, id), found)]
+    return len(there) > 1 or any(entry.inode() == found.st_ino for entry in os.scandir(f"{spool.root}/tmp"))
+
+
 def _forget_spare(spool: Spool, found: os.stat_result) -> None:
     for entry in os.scandir(f"{spool.root}/tmp"):
         if entry.inode() == found.st_ino and _is_at(entry.path, found):

@@ -6,18 +6,20 @@ time where there are none.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from itertools import islice
 
 from jobspool import claim as claims
-from jobspool import config, durable
+from jobspool import config, durable, names
 from jobspool.errors import BrokenConfig, NotAJob
 from jobspool.filesystem import is_remote
-from jobspool.index import Index
-from jobspool.job import id_of, parse, waits_until
+from jobspool.index import Index, Times
+from jobspool.job import ENDING, check_id, id_of, parse, waits_until
 from jobspool.spool import PAUSED, Spool, read_file
-from jobspool.states import DEAD, FAILED, PENDING, STATES
-from jobspool.trust import distrust_type
+from jobspool.states import DEAD, FAILED, PENDING, PROCESSING, STATES
+from jobspool.trust import ODD_FILES, forbidden
 from jobspool.watch import TOLD_TO_LOOK, Watch
 
 TYPE_CHECKING = False
@@ -29,6 +31,8 @@ SCAN_EVERY = 5.0  # seconds between scans beside working events
 AFTER_TROUBLE = 2.0  # seconds until what the disk refused is tried again
 MOST_AGAIN = 100  # looks a second at files that can't be read
 SCAN_BLIND = 1.0  # seconds between scans where events can't be had
+AT_ONCE = 100  # things that are seen to before a free worker gets its next job
+NAMED = 10  # files that are never run, of which each is told
 
 
 class Sight:
@@ -36,7 +40,7 @@ class Sight:
 
     `runs` tells of an id whether a job of that name runs here, and then has its worker look whether it was moved away; `tell`
     takes the events that a person may want to know of, `trouble` what the disk does, and what comes of it. No method but
-    nothing_waits() raises OSError: what couldn't be seen or moved is tried again.
+    nothing_is_left() raises OSError: what couldn't be seen or moved is tried again.
     """
 
     def __init__(
@@ -50,7 +54,8 @@ class Sight:
         self.settings = spool.settings()
         self.paused = False
         self.scan_at = 0.0  # monotonic
-        self.again: dict[str, float] = {}  # id: when to look at it again (monotonic)
+        self.again = Times()  # when to look at an id again (monotonic)
+        self.unfit: dict[str, str] = {}  # ids of files that are no whole jobs, and why
         self.watch = Watch({spool.folder(state): () for state in (PENDING, FAILED, DEAD)} | {spool.root: ("deleted",)})
         self._index = Index()
         self._runs = runs
@@ -60,18 +65,26 @@ class Sight:
         self._missed = False  # events were lost: look at everything again
         self._mtimes: dict[str, int] = {}  # of the directories when they were last read
         self._to_note: set[str] = set()  # ids in dead/ that a failing disk kept from being noted
+        self._seen: dict[tuple[str, str], None] = {}  # events that are still to be taken
+        self._odd: dict[tuple[str, str], str] = {}  # (state, id) of files that are never run, and why, as it was told
+        self._refused: dict[tuple[str, str], int] = {}  # the same of what has links elsewhere, and its ctime (ns); else 0
 
     def look_around(self, clock: float) -> None:
         """Take the events that came, scan if it is time to, and move what is due again."""
-        for folder, name in self.watch.take():
+        self._seen |= dict.fromkeys(self.watch.take())
+        for folder, name in list(islice(self._seen, AT_ONCE)):
+            del self._seen[folder, name]
             self._see(folder, name)
         if clock >= self.scan_at:
             self._scan(clock)
-        for id in [id for id, when in self.again.items() if when <= clock]:
-            del self.again[id]
+        for id in self.again.take(clock, AT_ONCE):
             self.look(id)
         if not self.paused:
             self._requeue()
+
+    def take_unfit(self) -> list[tuple[str, str]]:
+        """Take out and return what was found to be no whole job: ids, and why."""
+        return [(id, self.unfit.pop(id)) for id in list(islice(self.unfit, AT_ONCE))]
 
     def put_off(self, id: str) -> None:
         """Look at a pending file again after a while; where there are many of them, after a longer one."""
@@ -83,52 +96,127 @@ class Sight:
 
     def seconds_to_sleep(self, clock: float) -> float:
         """Return for how long there will be nothing to see to, if no event comes."""
-        sleep = min([self.scan_at, *self.again.values()]) - clock
+        if self._seen or self.unfit:
+            return 0.0
+        sleep = min(self.scan_at, self.again.next() or self.scan_at) - clock
         now = self.spool.now()
         due = None if self.paused else self._index.next_time(now)
         return sleep if due is None else min(sleep, due - now + 0.0005)
 
     def knows_nothing(self) -> bool:
         """Tell whether no job is known that waits."""
-        return not len(self._index) and not self.again and not self.paused
+        return not any(map(len, (self._index, self.again, self.unfit, self._seen))) and not self.paused
 
-    def nothing_waits(self) -> bool:
-        """Look, and tell whether nothing lies there that may run one day; files that are never run don't count."""
-        return not any(self._runs_one_day(state, id) for state in (PENDING, FAILED) for id in self.spool.names(state))
+    def nothing_is_left(self) -> bool:
+        """Look, and tell whether nothing lies there that runs or may run one day; files that are never run don't count."""
+        return not any(self._runs_one_day(state, id) for state in (PROCESSING, PENDING, FAILED) for id in self.spool.names(state))
 
     def look(self, id: str) -> None:
         """Look at a pending file and note when and in which order it may run."""
-        path = self.spool.path(PENDING, id)
-        content, found = b"", None
+        self.unfit.pop(id, None)
+        found = None
         try:
-            found = os.lstat(path)
+            found = os.lstat(self.spool.path(PENDING, id))
             if self._runs(id):
                 self.again[id] = time.monotonic() + LOOK_AGAIN
-                return
-            if distrust_type(found) is None:
-                content, found = read_file(path, self.settings.max_job_bytes)
+            else:
+                self._look_at(id, found)
         except FileNotFoundError:
             if os.path.isdir(self.spool.folder(PENDING)):
                 self._index.remove(id)
+                self._forget_odd(PENDING, id)
             else:
                 self.put_off(id)
-            return
         except OSError as error:
             if found is None:
                 self._trouble(error, "a job waits")
                 self.put_off(id)
-                return  # else it is not to be read: the claim will say why
-        priority, start = _order_of(content, found.st_mtime_ns / 1e9, self.settings.max_job_bytes, self.spool.now())
-        self._index.add(id, priority, start)
+            else:
+                self._index.add(id, 0, found.st_mtime_ns / 1e9)  # it can't be read: the claim will say why
+
+    def _look_at(self, id: str, found: os.stat_result) -> None:
+        """Note of a pending file when it may run and in which order, or why it never will. Raises OSError."""
+        odd, content = self._oddity(PENDING, id, found), b""
+        if not odd:
+            try:
+                content, found = read_file(self.spool.path(PENDING, id), self.settings.max_job_bytes)
+            except PermissionError:
+                odd = ODD_FILES[errno.EACCES]
+        if odd:
+            self._index.remove(id)
+            self._tell_odd(PENDING, id, odd)
+            return
+        self._forget_odd(PENDING, id)
+        try:
+            record = parse(content, self.settings.max_job_bytes)
+            check_id(id)
+        except NotAJob as error:
+            self._index.remove(id)
+            self.unfit[id] = str(error)
+        else:
+            self._index.add(id, record.get("priority", 0), waits_until(record, found.st_mtime_ns / 1e9))
+
+    def refuse(self, id: str, why: str, state: str = PENDING) -> None:
+        """A claim found that the file is not to be run: it isn't tried again until the next scan, and with these links never."""
+        self._tell_odd(state, id, why)
+        try:
+            found = os.lstat(self.spool.path(state, id))
+        except OSError:
+            return  # RACE: it is gone; or the disk fails, and the next scan tells
+        self._refused[state, id] = found.st_ctime_ns if found.st_nlink > 1 else 0
 
     def look_failed(self, id: str) -> None:
         """Look at a failed file and note when it is due again."""
         try:
-            self._index.add_failed(id, os.lstat(self.spool.path(FAILED, id)).st_mtime_ns / 1e9)
-        except FileNotFoundError:
-            self._index.remove_failed(id)
+            due = self._due_of(id)
         except OSError as error:
             self._put_off_failed(id, error)
+            return
+        if due is None:
+            self._index.remove_failed(id)
+        else:
+            self._index.add_failed(id, due)
+
+    def _due_of(self, id: str) -> float | None:
+        """Return when the failed file is due again, None where it is gone or never will be. Raises OSError."""
+        try:
+            found = os.lstat(self.spool.path(FAILED, id))
+            odd = self._oddity(FAILED, id, found)
+        except FileNotFoundError:
+            self._forget_odd(FAILED, id)
+            return None
+        if odd:
+            self._tell_odd(FAILED, id, odd)
+            return None
+        self._forget_odd(FAILED, id)
+        return found.st_mtime_ns / 1e9
+
+    def _oddity(self, state: str, id: str, found: os.stat_result) -> str | None:
+        """Return why a file is not run. One that has two names here, as a power cut leaves it, is the claim's to put right."""
+        odd = self.spool.distrust(found, self.settings, linked=True)
+        if odd is None and found.st_uid != os.geteuid():
+            odd = forbidden(self.spool.path(state, id), found)
+        if odd or found.st_nlink == 1:
+            return odd
+        if self._refused.get((state, id)) != found.st_ctime_ns and names.has_another(self.spool, id, found):
+            return None
+        self._refused[state, id] = found.st_ctime_ns
+        return self.spool.distrust(found, self.settings)
+
+    def _tell_odd(self, state: str, id: str, why: str) -> None:
+        """Tell of a file that is never run: once, and where there are many, only how many."""
+        if self._odd.get((state, id)) == why:
+            return
+        self._odd[state, id] = why
+        many = len(self._odd)
+        if many <= NAMED:
+            self._tell("trouble", why=f"{state}/{id}{ENDING} is not run: {why}")
+        elif many == NAMED + 1 or str(many).strip("0") == "1":
+            self._tell("trouble", why=f"{many} files are not run: `queuectl status` says why")
+
+    def _forget_odd(self, state: str, id: str) -> None:
+        self._odd.pop((state, id), None)
+        self._refused.pop((state, id), None)
 
     def _put_off_failed(self, id: str, error: OSError) -> None:
         self._trouble(error, "a failed job waits beyond its time")
@@ -204,6 +292,8 @@ class Sight:
             self._look_paused()
             if blind:
                 self._read_settings()
+            for state, id in list(self._refused):
+                self.look(id) if state == PENDING else self.look_failed(id)
             self._scan_state(PENDING, self._index.pending(), self.look, blind)
             self._scan_state(FAILED, self._index.failed(), self.look_failed, blind)
         except OSError as error:
@@ -227,31 +317,33 @@ class Sight:
     def _requeue(self) -> None:
         """Move the failed jobs whose time has come to pending/."""
         now = self.spool.now()
-        for id in self._index.take_due(now):
+        for id in self._index.take_due(now, AT_ONCE):
             try:
-                due = claims.due_again(self.spool, id, now)
+                self._requeue_one(id, now)
             except OSError as error:
-                self._put_off_failed(id, error)
-                continue
-            if due is None:
-                self.look(id)
-            else:
-                self._index.add_failed(id, due)
+                if error.errno == errno.EPERM:  # chattr +i
+                    self.refuse(id, f"it can't be moved: {error.strerror}", FAILED)
+                else:
+                    self._put_off_failed(id, error)
+
+    def _requeue_one(self, id: str, now: float) -> None:
+        if self._due_of(id) is None:
+            return  # it is another than it was
+        due = claims.due_again(self.spool, id, now)
+        if due is not None:
+            self._index.add_failed(id, due)
+            return
+        try:
+            found = os.lstat(self.spool.path(FAILED, id))
+        except FileNotFoundError:
+            self.look(id)
+        else:
+            self.refuse(id, self.spool.distrust(found, self.settings) or "somebody else moves it", FAILED)
 
     def _runs_one_day(self, state: str, id: str) -> bool:
         try:
-            found = os.lstat(self.spool.path(state, id))
+            path = self.spool.path(state, id)
+            found = os.lstat(path)
         except FileNotFoundError:
             return False
-        return self.spool.distrust(found, self.settings) is None
-
-
-def _order_of(content: bytes, mtime: float, limit: int, now: float) -> tuple[int, float]:
-    """Return the priority in the file's content, and from when it may run. What is no job is offered at once, to be refused."""
-    if mtime <= now and b'"priority"' not in content:
-        return 0, mtime
-    try:
-        record = parse(content, limit)
-    except NotAJob:
-        return 0, min(mtime, now)
-    return record.get("priority", 0), waits_until(record, mtime)
+        return self.spool.distrust(found, self.settings) is None and forbidden(path, found) is None

@@ -303,6 +303,7 @@ class Spool:
 
     def _part(self, part: str, first: str | None) -> Job | None:
         fits = {id: state for state in reversed(SEARCH_ORDER) for id in self.names(state) if part in id}
+        fits = {part: fits[part]} if part in fits else fits  # the name of what is no job may be too long to be looked for
         preferred = {id: state for id, state in fits.items() if state == first}
         fits = preferred if len(preferred) == 1 else fits
         if len(fits) > 1:
@@ -366,9 +367,11 @@ class Spool:
                     raise TimeoutError(f"{id} is still {found.state} after {timeout} s")
                 watch.wait(left)
 
-    def distrust(self, found: os.stat_result, settings: config.Settings) -> str | None:
-        """Return why a file of this spool must not be run, None if it may."""
-        return distrust(found, self.root, settings.group)
+    def distrust(
+        self, found: os.stat_result, settings: config.Settings, *, user: int | None = None, linked: bool = False
+    ) -> str | None:
+        """Return why a file of this spool must not be run, None if it may. See trust.distrust()."""
+        return distrust(found, self.root, settings.group, user, linked)
 
 
 def find_root() -> tuple[str, bool]:

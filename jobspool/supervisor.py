@@ -6,6 +6,7 @@ event, a message of a worker, a signal, or the next time that something falls du
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import select
@@ -20,7 +21,7 @@ from jobspool.job import ENDING
 from jobspool.retention import Pruner
 from jobspool.sight import AFTER_TROUBLE, LOOK_AGAIN, Sight
 from jobspool.spool import Spool
-from jobspool.states import FAILED, PENDING, PROCESSING
+from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
 from jobspool.trouble import cause, told
 from jobspool.worker import Worker
 
@@ -103,6 +104,7 @@ class Supervisor:
             self._try(self._keep_place, "it is not noted who runs")
             self._try(self._mend, "what a crash left stays")
         self.sight.look_around(clock)
+        self._give_up_unfit()
         self._hand_out()
         if clock >= self.pruner.at:
             self.pruner.at = clock + MEND_EVERY
@@ -186,21 +188,27 @@ class Supervisor:
     def _refused(self, id: str, kind: str, why: str) -> None:
         if kind in ("held", "twin"):
             self.sight.again[id] = time.monotonic() + LOOK_AGAIN
-        elif kind == "early":
+        elif kind in ("early", "unfit"):  # it has changed since it was offered
             self.sight.look(id)
-        elif kind == "unfit":
-            try:
-                self._unfit(id, why)
-            except OSError as error:
-                self._trouble(error, "what is no job waits")
-                self.sight.put_off(id)
         elif kind == "unsafe":
-            self._event("trouble", why=f"{PENDING}/{id}{ENDING} is not run: {why}")
+            self.sight.refuse(id, why)
         elif kind == "unreadable":
             self._event("trouble", why=f"{PENDING}/{id}{ENDING} can't be read, so it waits: {why}", about=why)
             self.sight.put_off(id)
         elif kind == "trouble":
             self.sight.again[id] = time.monotonic() + LOOK_AGAIN
+
+    def _give_up_unfit(self) -> None:
+        """See to the files that are no whole jobs."""
+        for id, why in self.sight.take_unfit():
+            try:
+                self._unfit(id, why)
+            except OSError as error:
+                if error.errno == errno.EPERM:  # chattr +i
+                    self.sight.refuse(id, f"it is no whole job ({why}), and can't be moved to {DEAD}/: {error.strerror}")
+                    continue
+                self._trouble(error, "what is no job waits")
+                self.sight.put_off(id)
 
     def _unfit(self, id: str, why: str) -> None:
         """Give up a file that is no whole job once it has not changed for a while, and nobody has it open for writing."""
@@ -336,7 +344,7 @@ class Supervisor:
 
     def _is_drained(self) -> bool:
         """Tell whether nothing is left that runs, may run, or will be due."""
-        return bool(self.hands) and self._may_be_drained() and not self.spool.names(PROCESSING) and self.sight.nothing_waits()
+        return bool(self.hands) and self._may_be_drained() and self.sight.nothing_is_left()
 
     # ---- telling
 

@@ -16,13 +16,17 @@ TYPES = ((stat.S_ISLNK, "a symbolic link"), (stat.S_ISDIR, "a directory"), (stat
          (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))  # fmt: skip
 
 
-def distrust(found: os.stat_result, root: str, group: str | None) -> str | None:
-    """Return why a file of the spool at `root` must not be run, None if it may. `group` is whom a shared spool is for."""
+def distrust(found: os.stat_result, root: str, group: str | None, user: int | None = None, linked: bool = False) -> str | None:
+    """Return why a file of the spool at `root` must not be run, None if it may. `group` is whom a shared spool is for.
+
+    `user` is the worker's, ours without it. With `linked`, the number of links isn't looked at.
+    """
     if odd := distrust_type(found):
         return odd
-    if found.st_nlink != 1:
+    if found.st_nlink != 1 and not linked:
         return f"it has {found.st_nlink} links: copy it instead of linking"
-    if found.st_uid not in (os.geteuid(), 0) and not is_member(found.st_uid, group):
+    user = os.geteuid() if user is None else user
+    if found.st_uid not in (user, 0) and not is_member(found.st_uid, group):
         return f"it belongs to {user_name(found.st_uid)}, whom this worker doesn't serve"
     if found.st_mode & stat.S_IWOTH:
         return "anyone may write it: chmod o-w"
@@ -38,6 +42,16 @@ def distrust_type(found: os.stat_result) -> str | None:
     return next((word for is_type, word in TYPES if is_type(found.st_mode)), "no regular file") + ", not a regular file"
 
 
+def forbidden(path: str, found: os.stat_result) -> str | None:
+    """Return why we can't claim the file, None if we can: one must read it, and own it or write it to say when it was claimed."""
+    if not os.access(path, os.R_OK, effective_ids=True):
+        return ODD_FILES[errno.EACCES]
+    own_read_only = found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWUSR
+    if not own_read_only and not os.access(path, os.W_OK, effective_ids=True):
+        return "no right to write it, which a claim needs"
+    return None
+
+
 def is_member(uid: int, group: str | None) -> bool:
     """Tell whether the user is in the group of that name."""
     if group is None:
@@ -48,7 +62,7 @@ def is_member(uid: int, group: str | None) -> bool:
     try:
         user = pwd.getpwuid(uid)
         return grp.getgrnam(group).gr_gid in os.getgrouplist(user.pw_name, user.pw_gid)
-    except KeyError:
+    except (KeyError, ValueError):  # no such user or group, or no name that one can have
         return False
 
 

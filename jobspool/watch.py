@@ -123,6 +123,7 @@ def _observe(folders: Mapping[str, tuple[str, ...]], see: object) -> object:
     if not log.handlers:
         log.addHandler(logging.NullHandler())
     came = InotifyConstants.IN_MOVED_TO | InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_ATTRIB
+    came |= InotifyConstants.IN_CREATE  # of a link: it is never closed
     gone = InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_MOVE_SELF
 
     class Group(InotifyWatchGroup):
