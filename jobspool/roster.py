@@ -13,7 +13,7 @@ import time
 from collections import namedtuple
 
 from jobspool import durable, process
-from jobspool.job import iso
+from jobspool.job import check_id, iso, seconds
 from jobspool.trust import READ
 
 TYPE_CHECKING = False
@@ -22,13 +22,21 @@ if TYPE_CHECKING:
 
 SUPERVISOR = "supervisor"
 WORKER = "worker"
-ROOM = 1024  # bytes: each file is written over in place, at one go, and never shrinks
-LARGEST = 16 * ROOM  # bytes that are read of one: an id of odd characters makes it longer
+ROOM = 2048  # bytes: each file is written over in place, at one go, and never shrinks
+LARGEST = 8 * ROOM  # bytes that are read of one: an id of odd characters makes it longer
 
 # name, pid, start, boot: the process (its start in clock ticks since that boot). supervisor: the pid of a worker's parent.
 # job, attempt (its number), group, group_start, since: what it runs, as which process group, since when; None when idle.
 # While a job is being started it has no group yet.
 Entry = namedtuple("Entry", "path role name pid start boot supervisor job group group_start since attempt")
+
+MAYBE_TEXT, MAYBE_NUMBER = (str, type(None)), (int, type(None))
+KINDS = {
+    **dict.fromkeys(("role", "name", "boot"), str),
+    **dict.fromkeys(("pid", "start"), int),
+    **dict.fromkeys(("job", "since"), MAYBE_TEXT),
+    **dict.fromkeys(("supervisor", "group", "group_start", "attempt"), MAYBE_NUMBER),
+}
 
 # A process that was started as a part of an attempt. attempt: its number.
 Started = namedtuple("Started", "pid job attempt")
@@ -123,8 +131,15 @@ def dead(spool: Spool) -> list[Entry]:
 
 
 def is_alive(entry: Entry) -> bool:
-    """Tell whether the process that wrote the entry still runs."""
-    return process.lives(entry.pid, entry.start, entry.boot)
+    """Tell whether the process that wrote the entry still runs: not what another user wrote, for `stop` signals what it names."""
+    return process.lives(entry.pid, entry.start, entry.boot) and _wrote(entry)
+
+
+def _wrote(entry: Entry) -> bool:
+    try:
+        return os.lstat(entry.path).st_uid == process.user(entry.pid)
+    except FileNotFoundError:
+        return False  # RACE: it has just left
 
 
 def group_lives(entry: Entry) -> bool:
@@ -202,6 +217,18 @@ def _read(path: str) -> bytes:
 def _entry(path: str, content: bytes) -> Entry | None:
     try:
         said = json.loads(content)
-        return Entry(path, *(said.get(word) for word in Entry._fields[1:]))
-    except (ValueError, AttributeError):
+        entry = Entry(path, *(said.get(word) for word in Entry._fields[1:]))
+        return entry if _is_whole(entry) else None
+    except (ValueError, AttributeError, RecursionError):
         return None  # RACE: it is being written
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Tell whether the entry is as a worker or supervisor writes it; anybody else's could name any process. Raises ValueError."""
+    if not all(isinstance(getattr(entry, word), kind) for word, kind in KINDS.items()):
+        return False
+    if entry.job is not None:
+        check_id(entry.job)
+    if entry.since is not None:
+        seconds(entry.since)
+    return entry.pid > 1 and (entry.group is None or entry.group > 1)
