@@ -59,6 +59,7 @@ class Claim:
         self.record = record
         self.inode = (found.st_dev, found.st_ino)
         self.mtime = found.st_mtime_ns / 1e9
+        self.stamped = found.st_mtime_ns  # what it is while nobody writes to the file
         self.place = spool.path(state, id)
         self.room: Room | None = None
 
@@ -100,8 +101,17 @@ class Claim:
 
     def write(self, attempt: dict, settings: Settings) -> Recorded:
         """Write the job with `attempt` added to tmp/, locked, and return it. Nothing is synced or moved yet."""
-        record = {**self.record, "attempts": [*self.record.get("attempts", ()), attempt]}
+        record = {**self._as_it_lies(settings), "attempts": [*self.record.get("attempts", ()), attempt]}
         return self.write_record(record, STATE_OF[attempt["verdict"]], last_mark(record), settings)
+
+    def _as_it_lies(self, settings: Settings) -> dict:
+        """Return the record, with what hands wrote into the claimed file while the job ran: that is for its next try."""
+        if os.fstat(self.descriptor).st_mtime_ns == self.stamped:
+            return self.record
+        try:
+            return parse(read_open(self.descriptor, settings.max_job_bytes), settings.max_job_bytes)
+        except (NotAJob, OSError):
+            return self.record  # half of a change, or a failing disk: nobody can say what was meant
 
     def write_record(self, record: dict, state: str, mtime: float, settings: Settings) -> Recorded:
         """Write `record` to tmp/, locked, with that mtime, and return it."""
@@ -290,11 +300,14 @@ def _rename(claim: Claim) -> Claim | Refused:
     source = claim.spool.path(PENDING, claim.id)
     if not _is_at(source, claim.inode):
         return Refused("gone")  # RACE: it was claimed, and may have come to its end, between our opening and locking it
+    if os.fstat(claim.descriptor).st_mtime_ns != claim.stamped:
+        return Refused("early")  # RACE: hands have just written it, or touched it
     mark = claim.spool.now()
     if same_time(mark, last_mark(claim.record)):
         mark += 0.000001  # a claim never carries the mark of a record: see last_mark
     try:
         durable.stamp_now(claim.descriptor, mark)
+        claim.stamped = os.fstat(claim.descriptor).st_mtime_ns
         durable.move(source, claim.place)
     except FileNotFoundError:
         return Refused("gone")
@@ -448,15 +461,15 @@ def give_up(spool: Spool, id: str, state: str) -> bool:
 def due_again(spool: Spool, id: str, now: float) -> float | None:
     """Move the failed job to pending/ if its time has come.
 
-    Returns when to look again (seconds since 1970), or None when it has moved or is gone. A same-named job in pending/ goes
-    first.
+    Returns when to look again (seconds since 1970), or None when it has moved or is gone, or stays as it has links elsewhere. A
+    same-named job in pending/ goes first.
     """
     source = spool.path(FAILED, id)
     try:
         found = os.lstat(source)
         if found.st_mtime_ns / 1e9 > now:
             return found.st_mtime_ns / 1e9
-        if found.st_nlink > 1 and names.keep_one(spool, id, found, {}) != FAILED:
+        if found.st_nlink > 1 and (names.keep_one(spool, id, found, {}) != FAILED or os.lstat(source).st_nlink > 1):
             return None
         durable.move(source, spool.path(PENDING, id))
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kit import drop, mv, new_spool, where
 
-from jobspool import Spool, durable
+from jobspool import Spool, durable, roster
 from jobspool import claim as claims
 from jobspool.claim import Claim, Refused
 from jobspool.job import iso, last_mark, same_time
@@ -316,6 +316,21 @@ def test_a_job_that_is_given_back_in_spite_of_trouble_has_its_place_in_line(spoo
             claims.give_back(claim)
     claims.give_back(claim)
     assert (mtime(spool, "pending"), everything(spool), is_locked(path)) == (NOW - 9, {"pending/x": "make"}, False)
+
+
+def test_a_job_that_is_written_over_while_it_is_claimed_is_looked_at_again(spool, monkeypatch):
+    path = drop(spool, "x", {"command": "old"})
+
+    def write(*_):
+        os.utime(drop(spool, "x", {"command": "new"}), (NOW - 1, NOW - 1))
+        return False
+
+    os.utime(path, (NOW - 9, NOW - 9))
+    with monkeypatch.context() as patched:
+        patched.setattr(roster, "runs", write)
+        assert take(spool) == Refused("early")
+    assert (mtime(spool, "pending"), everything(spool), os.listdir(f"{spool.root}/tmp")) == (NOW - 1, {"pending/x": "new"}, [])
+    assert take(spool).record["command"] == "new"
 
 
 def test_a_job_that_hands_took_is_not_given_back(spool):
