@@ -41,6 +41,15 @@ def lives(pid: int, start: int, booted: str) -> bool:
     return booted == boot() and started(pid) == start
 
 
+def user(pid: int) -> int | None:
+    """Return the effective user id of the process, or None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return int(file.read().partition(b"\nUid:")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def members(group: int) -> list[int]:
     """Return the ids of the processes in the group that are not zombies."""
     found = []
@@ -60,6 +69,14 @@ def environments(marker: bytes) -> dict[int, dict[bytes, bytes]]:
         if name.isdigit() and marker + b"=" in (text := _environment(name)):
             found[int(name)] = dict(line.partition(b"=")[::2] for line in text.split(b"\0"))
     return found
+
+
+def own_environment() -> dict[str, str]:
+    """Return our environment, without the LC_CTYPE that Python sets where no language is set: PEP 538."""
+    environment = dict(os.environ)
+    if b"\0LC_CTYPE=" not in b"\0" + _content("/proc/self/environ"):
+        environment.pop("LC_CTYPE", None)
+    return environment
 
 
 def holders(files: set[tuple[int, int]]) -> dict[tuple[int, int], list[int]]:

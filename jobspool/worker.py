@@ -14,7 +14,7 @@ import signal
 import time
 
 from jobspool import claim as claims
-from jobspool import durable, roster
+from jobspool import durable, process, roster
 from jobspool.channel import Channel, Wakeup
 from jobspool.command import CannotStart
 from jobspool.errors import BrokenConfig
@@ -46,7 +46,7 @@ class Worker:
         self.settings: Settings = settings or spool.settings()
         self.place = roster.Place(spool, roster.WORKER, spool.file_mode(self.settings), supervisor)
         self.recorder = Recorder(self._cannot_record)
-        self.environment = dict(os.environ)
+        self.environment = process.own_environment()
         self.leaving = False
         self.interrupted = False
         self.terminated = False
