@@ -28,9 +28,10 @@ from jobspool.errors import (
     TryAgain,
     WrongValue,
 )
-from jobspool.job import NEW_WORDS, Job, did_you_mean, iso, number, parse
+from jobspool.job import NEW_WORDS, Job, did_you_mean, id_of, iso, number, parse
 from jobspool.spool import PAUSED, Spool, find_root
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, state_named
+from jobspool.trust import READ, distrust_type, forbidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ A JOB is any part of an id that fits one job only. `queuectl COMMAND --help` tel
 Options everywhere: --spool DIR, -h --help, --version.
 """
 
+MOST_WARNINGS = 100  # of a kind, in status
 EXIT_USAGE, EXIT_FAILED, EXIT_NO_WORKER, EXIT_LATER, EXIT_CONFIG = 2, 1, 3, 75, 78
 EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
 
@@ -331,7 +333,7 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
     if not said:
         raise QueueError(f"the workers did not start: {path} says why")
     if not words["--quiet"]:
-        print(f"{counted(count, 'worker')} started in the background, supervisor {said.strip()}; log: {path}")
+        print(f"{counted(count, 'worker')} started in the background, supervisor {said.strip()}; log: {printable(path)}")
     return 0
 
 
@@ -390,7 +392,7 @@ def _event_line(event: dict) -> str:
     lines = {
         "started": lambda: f"started     {counted(event['workers'], 'worker')}",
         "moved": lambda: f"moved       {job}  moved away by hand: ended, nothing recorded",
-        "recovered": lambda: f"recovered   {job}  {event['why']}: {event['state']}",
+        "recovered": lambda: f"recovered   {job}  {printable(event['why'])}: {event['state']}",
         "rejected": lambda: f"rejected    {job}  not a whole job, now in dead/: {printable(event['why'])}",
         "noted": lambda: f"noted       {job}  {event['why']}",
         "drained": lambda: "drained     nothing is left to do or to wait for",
@@ -503,18 +505,18 @@ def _look_around(spool: Spool) -> dict:
 
         settings = Settings()
         warnings.append(str(error))
-    pending = _stats(spool, PENDING)
-    failed = _stats(spool, FAILED)
+    stats = {state: _stats(spool, state) for state in (PENDING, FAILED, PROCESSING)}
     alive = roster.living(spool)
     workers = [_worker(spool, entry) for entry in alive if entry.role == roster.WORKER]
     counts = {state: spool.count(state) for state in STATES}
     paused = os.path.lexists(f"{spool.root}/{PAUSED}")
-    warnings += _warnings(spool, settings, pending, bool(workers), counts, paused)
+    warnings += _warnings(spool, counts, bool(workers), paused)
+    warnings += _strange(spool, settings, stats)
     return {
         "spool": spool.root,
         "states": counts,
-        "oldest_pending": _earliest(pending),
-        "next_due": _earliest(failed),
+        "oldest_pending": _earliest(stats[PENDING]),
+        "next_due": _earliest(stats[FAILED]),
         "paused": paused,
         "supervisors": [entry.pid for entry in alive if entry.role == roster.SUPERVISOR],
         "workers": workers,
@@ -522,14 +524,12 @@ def _look_around(spool: Spool) -> dict:
     }
 
 
-def _stats(spool: Spool, state: str) -> dict[str, os.stat_result]:
-    """Return what lies in that state: id and lstat."""
-    from jobspool.job import id_of
-
+def _stats(spool: Spool, state: str, odd: bool = False) -> dict[str, os.stat_result]:
+    """Return what lies in that state: id and lstat; with `odd` only what are no regular files."""
     found = {}
     with os.scandir(spool.folder(state)) as entries:
         for entry in entries:
-            if (id := id_of(entry.name)) is not None:
+            if (id := id_of(entry.name)) is not None and not (odd and entry.is_file(follow_symlinks=False)):
                 try:
                     found[id] = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
@@ -552,22 +552,45 @@ def _worker(spool: Spool, entry: object) -> dict:
     }
 
 
-def _warnings(
-    spool: Spool, settings: object, pending: dict[str, os.stat_result], works: bool, counts: dict[str, int], paused: bool
-) -> list[str]:
-    from jobspool.spool import why_ignored
-
+def _warnings(spool: Spool, counts: dict[str, int], works: bool, paused: bool) -> list[str]:
     waiting = counts[PENDING] + counts[FAILED]
     warnings = []
     if waiting and not works:
         warnings.append(f"{counted(waiting, 'job')} waiting and no worker is running: queuectl start")
     if paused:
         warnings.append(f"paused: nothing new starts until {spool.root}/{PAUSED} is removed")
-    warnings += [f"{PENDING}/{name} is ignored: {why_ignored(name)}" for name in spool.ignored()]
-    for id, found in sorted(pending.items()):
-        if odd := spool.distrust(found, settings):
-            warnings.append(f"{PENDING}/{id}.json is not run: {odd}")
     return warnings
+
+
+def _strange(spool: Spool, settings: object, stats: dict[str, dict[str, os.stat_result]]) -> list[str]:
+    """Return what is to be said of files that are ignored, or never run: of each, or where there are many like it how many."""
+    from jobspool.spool import why_ignored
+
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for state in STATES:
+        for name in spool.ignored(state):
+            kinds.setdefault((state, f"is ignored: {why_ignored(name)}"), []).append(name)
+        for id, why in sorted(_oddities(spool, state, settings, stats.get(state))):
+            kinds.setdefault((state, f"is not run: {why}"), []).append(f"{id}.json")
+    warnings = []
+    for (state, why), names in kinds.items():
+        warnings += [f"{state}/{name} {why}" for name in names[:MOST_WARNINGS]]
+        if more := len(names[MOST_WARNINGS:]):
+            warnings.append(f"{state}/ holds {more} more like {names[0]}: each {why}")
+    return warnings
+
+
+def _oddities(spool: Spool, state: str, settings: object, stats: dict[str, os.stat_result] | None) -> Iterable[tuple[str, str]]:
+    """Yield the ids of the files in that state that are never run, and why; where nothing is run, of what are no files at all."""
+    if stats is None:
+        yield from ((id, why) for id, found in _stats(spool, state, odd=True).items() if (why := distrust_type(found)))
+        return
+    user = os.geteuid() if settings.group else os.stat(spool.root).st_uid
+    serves = user == os.geteuid() and os.access(spool.folder(state), os.W_OK)  # else the worker has other rights than we
+    for id, found in stats.items():
+        why = spool.distrust(found, settings, user=user) or (serves and forbidden(spool.path(state, id), found))
+        if why:
+            yield id, why
 
 
 def _status_lines(spool: Spool, seen: dict) -> list[str]:
@@ -585,7 +608,7 @@ def _status_lines(spool: Spool, seen: dict) -> list[str]:
     lines.append(f"workers     {len(seen['workers']) or 'none is running'}")
     for worker in seen["workers"]:
         doing = "idle"
-        if worker["job"]:
+        if worker["job"] and worker["since"]:
             doing = f"{short(worker['job'])} for {span(now - seconds(worker['since']))}: {worker['command'] or ''}"
         lines.append(f"  {worker['name']}  {doing}")
     lines.append(f"paused      {'yes' if seen['paused'] else 'no'}")
@@ -712,7 +735,7 @@ def list_(words: dict) -> int:
 def _limit_of(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or len(text) > 18 or int(text) == 0:
         raise Wrong(f"--limit takes a whole number above 0, not {text!r}")
     return int(text)
 
@@ -774,7 +797,7 @@ The dead letter queue: jobs that used up their tries, and files that are no jobs
 
 Usage:
   queuectl dlq list [--json] [--limit=<n>] [--spool=<dir>]
-  queuectl dlq retry (--all | <job>...) [--spool=<dir>]
+  queuectl dlq retry (--all | [--] <job>...) [--spool=<dir>]
   queuectl dlq --help
 
 Options:
@@ -831,7 +854,7 @@ def _dlq_retry(words: dict) -> int:
     spool = open_spool(words)
     settings = spool.settings()
     dead = list(spool.jobs(DEAD)) if words["--all"] else []
-    jobs = [job for job in dead if not job.problem] or [spool.find(handle, DEAD) for handle in words["<job>"]]
+    jobs = [job for job in dead if not job.problem] or [find(spool, handle, DEAD) for handle in words["<job>"]]
     for job in jobs:
         if job.state != DEAD:
             raise QueueError(f"{printable(job.id)} is {job.state}, not dead: `dlq retry` takes dead jobs only")
@@ -922,7 +945,7 @@ SHOW = """\
 Show all about one job: where it is, what it runs, each attempt, its files.
 
 Usage:
-  queuectl show [options] <job>
+  queuectl show [options] [--] <job>
 
 Options:
   --json          One JSON object.
@@ -936,7 +959,7 @@ Examples:
 
 def show(words: dict) -> int:
     spool = open_spool(words)
-    job = spool.find(words["<job>"])
+    job = find(spool, words["<job>"])
     if words["--json"]:
         print(json.dumps(as_json(spool, job)))
     else:
@@ -982,9 +1005,10 @@ def _logs(spool: Spool, job: Job) -> list[tuple[str, int]]:
         for stream in ("out", "err"):
             for path in _with_older(spool.log_path(job.id, attempt, stream)):
                 try:
-                    found.append((path, os.stat(path).st_size))
-                except FileNotFoundError:
-                    pass
+                    found.append((path, os.lstat(path).st_size))
+                except OSError as error:
+                    if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):  # the id of what is no job may be too long for logs
+                        raise
     return found
 
 
@@ -999,7 +1023,7 @@ LOGS = """\
 Print what a job printed, byte by byte: its newest attempt's standard output, or what the options say.
 
 Usage:
-  queuectl logs [options] <job>
+  queuectl logs [options] [--] <job>
 
 Options:
   --attempt=<n>   That attempt's; the first is 1.
@@ -1015,7 +1039,7 @@ Examples:
 
 def logs(words: dict) -> int:
     spool = open_spool(words)
-    job = spool.find(words["<job>"])
+    job = find(spool, words["<job>"])
     last = len(job.attempts) + (job.state == PROCESSING or _printed_more(spool, job))
     attempt = _attempt_of(words["--attempt"], last) or last
     if not last:
@@ -1037,7 +1061,7 @@ def _printed_more(spool: Spool, job: Job) -> bool:
 def _attempt_of(text: str | None, last: int) -> int | None:
     if text is None:
         return None
-    if not text.isdigit() or not 1 <= int(text) <= max(last, 1):
+    if not text.isdecimal() or len(text) > 18 or not 1 <= int(text) <= max(last, 1):
         raise Wrong(f"--attempt {text}: there are the attempts 1 to {last}" if last else f"--attempt {text}: there is none yet")
     return int(text)
 
@@ -1046,7 +1070,7 @@ def _copy_out(path: str) -> int:
     """Copy the file to stdout; return how many bytes it had."""
     copied = 0
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=lambda path, _: os.open(path, READ)) as file:
             while piece := file.read(1 << 16):
                 sys.stdout.buffer.write(piece)
                 copied += len(piece)
@@ -1115,6 +1139,7 @@ INSTEAD = {  # what people try, and what does it
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: the console script's entry point."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # no name that a terminal's encoding lacks is a reason to say nothing
     try:
         status = run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -1240,7 +1265,7 @@ def _misfit(usage: str, words: list[str]) -> str:
         return f"{twice} is given twice"
     fitting = [line for line in lines if " ".join(word for word in words if not word.startswith("-")) in line]
     if len(fitting) == 1 and "<job>" in fitting[0]:
-        return f"which job? {fitting[0].strip()}"
+        return f"which job? {fitting[0].strip().replace('[--] ', '')}"
     return f"{' '.join(map(printable, words))!s}: these words fit none of\n" + "\n".join(lines)
 
 
@@ -1258,6 +1283,20 @@ def open_spool(words: dict) -> Spool:
     if spool.made:
         talk(f"made a spool for you at {spool.root}")
     return spool
+
+
+def find(spool: Spool, handle: str, first: str | None = None) -> Job:
+    """Return the job that is meant, as Spool.find() does; an id of odd characters may be given as it is printed, too."""
+    try:
+        return spool.find(handle, first)
+    except NoSuchJob:
+        part = os.path.basename(handle)
+        part = id_of(part) or part
+        fits = {id: printable(id) for state in STATES for id in spool.names(state) if part in printable(id)}
+        ids = [id for id in fits if fits[id] == part] or list(fits)
+        if len(ids) != 1:
+            raise
+        return spool.find(f"{ids[0]}.json", first)
 
 
 def _settings_or_default(spool: Spool, quiet: bool = False) -> object:
@@ -1285,7 +1324,7 @@ def printable(text: str) -> str:
 def talk(text: str) -> None:
     """Say something to whoever runs the command, on stderr; a disk that is full doesn't hear it."""
     try:
-        print(f"queuectl: {text}", file=sys.stderr, flush=True)
+        print(f"queuectl: {printable(text)}", file=sys.stderr, flush=True)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections import namedtuple
@@ -12,6 +13,8 @@ from jobspool.job import TEN_YEARS, did_you_mean, number
 
 FORMAT = 1
 FILE = "config.json"
+LARGEST = 1 << 20  # bytes that are read of it
+NO_FILE = (errno.EISDIR, errno.ELOOP, errno.ENXIO)
 NONE_WORDS = ("none", "null", "")
 
 KEEP = "a time (90s, 30m, 12h, 7d, 4w), a whole number of jobs, or forever"
@@ -134,16 +137,24 @@ def load(root: str) -> Settings:
     """
     path = f"{root}/{FILE}"
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        with open(path, "rb", opener=_open) as file:
+            content = file.read(LARGEST)
     except FileNotFoundError:
         durable.see_folder(root)
         return Settings()
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+        raise BrokenConfig(f"{path}: {error.strerror}: mend it, or remove it for the defaults") from None
     try:
         given = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise BrokenConfig(f"{path} is not JSON ({error}): mend it, or remove it for the defaults") from None
     return Settings(_checked_file(path, given))
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO of that name must not hold us
 
 
 def _checked_file(path: str, given: object) -> dict:

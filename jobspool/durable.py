@@ -332,8 +332,8 @@ def open_log(path: str, mode: int = 0o600) -> int:
 
 
 def open_to_append(path: str, mode: int = 0o600) -> int:
-    """Open the file for appending, made if need be, and return its descriptor. A link is not followed."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    """Open the file for appending, made if need be, and return its descriptor. A link is not followed, a FIFO not waited for."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
 
 
 def cut_out(descriptor: int, start: int, length: int) -> bool:
