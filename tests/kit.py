@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -114,8 +115,9 @@ def everyone(spool):
     found = []
     for path in Path(spool.root, "workers").glob("*.json"):
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            found.append(json.loads(path.read_text()))
-    return found
+            if stat.S_ISREG(path.lstat().st_mode):  # tests put FIFOs there
+                found.append(json.loads(path.read_text()))
+    return [entry for entry in found if isinstance(entry, dict) and "supervisor" in entry]
 
 
 def workers(spool, supervisor=None):
