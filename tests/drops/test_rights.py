@@ -57,6 +57,7 @@ for path in ("/etc/passwd", "/etc", "/dev/null"):
     os.set_inheritable(os.open(path, os.O_RDONLY), True)
 for end in os.pipe():
     os.set_inheritable(end, True)
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # who runs the tests in the background ignores it, and Python heeds that
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGCHLD})
