@@ -453,7 +453,8 @@ def stop(words: dict) -> int:
     for entry in alive:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if roster.is_alive(entry) and not process.wait_for(entry.pid, left):
-            raise TryAgain(f"still stopping after {limit:g} s: `queuectl status` shows what runs; --now interrupts it")
+            more = "" if words["--now"] else "; --now interrupts it"
+            raise TryAgain(f"still stopping after {limit:g} s: `queuectl status` shows what runs{more}")
     if not words["--quiet"]:
         talk(f"stopped: {counted(sum(entry.role == roster.WORKER for entry in alive), 'worker')} gone")
     return 0

@@ -74,3 +74,8 @@ def enter(folder: str) -> None:
         raise CannotStart(127, f"cwd {folder} is gone") from None
     except OSError as error:
         raise CannotStart(126, f"cwd {folder}: {error.strerror}") from None
+
+
+def leave() -> None:
+    """Make / the working directory: an idle worker keeps no file system from being unmounted."""
+    os.chdir("/")

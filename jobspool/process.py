@@ -12,6 +12,8 @@ import time
 
 AN_INSTANT = 0.5  # seconds, at most, that an execve(2) is waited for
 LOOKS = 3  # at a process that has no environment, so that it isn't met within execve(2) each time
+DIES_WITHIN = 5.0  # seconds that a process is given to end after KILL
+HIDDEN_FOR = 0.1  # seconds between looks at what /proc doesn't show
 KERNEL_THREAD = 0x00200000  # PF_KTHREAD of linux/sched.h
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 GROUP, SESSION, FLAGS, STARTED, ENVIRONMENT = 2, 3, 6, 19, 47  # fields of /proc/PID/stat behind the command's name: proc(5)
@@ -46,7 +48,7 @@ def user(pid: int) -> int | None:
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             return int(file.read().partition(b"\nUid:")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
 
 
@@ -105,22 +107,43 @@ def words_of(pid: int) -> str:
 
 
 def end_group(group: int, number: int) -> None:
-    """Send the signal to each process of the group; it may be gone."""
+    """Send the signal to each process of the group that we may signal; it may be gone."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
         pass  # RACE: the last of them ended by itself
+    except PermissionError:
+        pass  # all have become another user's, as with sudo: who waits for them sees that they live
 
 
 def wait_for_group(group: int, seconds: float) -> bool:
     """Wait until the group has no living process; False when `seconds` went by first."""
     deadline = time.monotonic() + seconds
-    while alive := members(group):
+    while (alive := members(group)) or _is_hidden(group):
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        wait_for(alive[0], left)
+        if alive:
+            wait_for(alive[0], left)
+        else:
+            time.sleep(min(left, HIDDEN_FOR))
     return True
+
+
+def group_lives(group: int) -> bool:
+    """Tell whether the group has a living process."""
+    return bool(members(group)) or _is_hidden(group)
+
+
+def _is_hidden(group: int) -> bool:
+    """Tell whether the group has processes of others, and only such: where /proc is mounted with hidepid it doesn't show them."""
+    try:
+        os.killpg(group, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        pass
+    return False
 
 
 def wait_for(pid: int, seconds: float | None) -> bool:
@@ -137,12 +160,19 @@ def wait_for(pid: int, seconds: float | None) -> bool:
         os.close(descriptor)
 
 
-def close_group(group: int, grace: float) -> None:
-    """End every process of the group: TERM, up to `grace` seconds, then KILL. On return none is left."""
+def close_group(group: int, grace: float) -> bool:
+    """End every process of the group: TERM, up to `grace` seconds, then KILL. Tell whether none is left: see kill_group()."""
     end_group(group, signal.SIGTERM)
-    if not _gone_within(group, grace):
-        end_group(group, signal.SIGKILL)
-        _gone_within(group, 5.0)
+    return _gone_within(group, grace) or kill_group(group, DIES_WITHIN)
+
+
+def kill_group(group: int, seconds: float = 0.0) -> bool:
+    """Send KILL, and tell whether within that time none is left.
+
+    Some may be: who has become another user's can't be signalled, and who waits within the kernel ends behind that.
+    """
+    end_group(group, signal.SIGKILL)
+    return _gone_within(group, seconds)
 
 
 def _gone_within(group: int, seconds: float) -> bool:
@@ -158,7 +188,7 @@ def _stat(pid: int) -> list[str] | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last where /proc is mounted with hidepid=1
         return None
     return text[text.rindex(b")") + 2 :].decode("ascii").split()
 

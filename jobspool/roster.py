@@ -30,6 +30,7 @@ LARGEST = 8 * ROOM  # bytes that are read of one: an id of odd characters makes 
 # While a job is being started it has no group yet.
 Entry = namedtuple("Entry", "path role name pid start boot supervisor job group group_start since attempt")
 
+TOO_LARGE = 1 << 63  # for a number of the kernel's
 MAYBE_TEXT, MAYBE_NUMBER = (str, type(None)), (int, type(None))
 KINDS = {
     **dict.fromkeys(("role", "name", "boot"), str),
@@ -147,7 +148,7 @@ def group_lives(entry: Entry) -> bool:
     if entry.group is None or entry.boot != process.boot():
         return False
     leader = process.started(entry.group)
-    return leader == entry.group_start if leader is not None else bool(process.members(entry.group))
+    return leader == entry.group_start if leader is not None else process.group_lives(entry.group)
 
 
 def runs(spool: Spool, id: str) -> bool:
@@ -225,10 +226,13 @@ def _entry(path: str, content: bytes) -> Entry | None:
 
 def _is_whole(entry: Entry) -> bool:
     """Tell whether the entry is as a worker or supervisor writes it; anybody else's could name any process. Raises ValueError."""
-    if not all(isinstance(getattr(entry, word), kind) for word, kind in KINDS.items()):
+    said = {word: getattr(entry, word) for word in KINDS}
+    if not all(isinstance(said[word], kind) for word, kind in KINDS.items()):
+        return False
+    if not all(0 <= number < TOO_LARGE for number in said.values() if isinstance(number, int)):
         return False
     if entry.job is not None:
         check_id(entry.job)
     if entry.since is not None:
         seconds(entry.since)
-    return entry.pid > 1 and (entry.group is None or entry.group > 1)
+    return all(1 < pid < 1 << 31 for pid in (entry.pid, entry.group) if pid is not None)

@@ -54,7 +54,10 @@ class Attempt:
         folder = record.get("cwd") or os.path.dirname(self.claim.spool.root)
         own = {**environment, "PWD": folder, **record.get("env", {}), **self._names()}
         command.enter(folder)
-        self.pid = self._spawn(command.words(record), own)
+        try:
+            self.pid = self._spawn(command.words(record), own)
+        finally:
+            command.leave()
         self._pidfd = _pidfd(self.pid)
         timeout = self.settings.timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
@@ -79,10 +82,10 @@ class Attempt:
         """Tell whether the attempt has taken longer than its timeout."""
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def end(self, reason: str, interrupted: bool = False) -> None:
-        """End every process of the attempt: TERM, the grace, KILL. `reason` is recorded."""
+    def end(self, reason: str, interrupted: bool = False) -> bool:
+        """End every process of the attempt: TERM, the grace, KILL. `reason` is recorded. Tell whether none is left."""
         self.reason, self.interrupted = reason, interrupted
-        process.close_group(self.pid, self.settings.grace)
+        return process.close_group(self.pid, self.settings.grace)
 
     def outcome(self) -> Outcome:
         """Return how the attempt ended, once its main process has."""

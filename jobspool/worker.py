@@ -18,10 +18,12 @@ from jobspool import durable, process, roster
 from jobspool.channel import Channel, Wakeup
 from jobspool.command import CannotStart
 from jobspool.errors import BrokenConfig
+from jobspool.job import ENDING
 from jobspool.recorder import Outcome as ToRecord
 from jobspool.recorder import Recorder
 from jobspool.retry import judge
 from jobspool.run import Attempt
+from jobspool.states import PROCESSING
 from jobspool.trouble import cause, told
 
 TYPE_CHECKING = False
@@ -129,14 +131,27 @@ class Worker:
         while not attempt.ended([self._wakeup] if self._alone else [self._wakeup, self.channel]):
             self._read_orders()
             if self.interrupted:
-                attempt.end("interrupted", interrupted=True)
+                self._end(attempt, "interrupted", interrupted=True)
             elif attempt.overdue():
-                attempt.end(f"timeout after {attempt.settings.timeout:g} s")
+                self._end(attempt, f"timeout after {attempt.settings.timeout:g} s")
             elif self._try(attempt.claim.holds, "a job goes on") is False:
-                attempt.end("moved away by hand")
+                self._end(attempt, "moved away by hand")
                 return False
             self._try(attempt.logs.look, "a log grows beyond log_max_bytes")
         return True
+
+    def _end(self, attempt: Attempt, reason: str, interrupted: bool = False) -> None:
+        """End the attempt, and stay until none of its processes is left: what can't be ended must not run beside its next try."""
+        over = attempt.end(reason, interrupted)
+        while not over:
+            left = " ".join(map(str, process.members(attempt.pid)))
+            job = f"{PROCESSING}/{attempt.claim.id}{ENDING}"
+            why = (
+                f"{job} is to end ({reason}), and processes of it can't be ended: {left or 'none that we see'}; it waits for them"
+            )
+            self.tell("trouble", why=why, about=job)
+            self._listen(REST)
+            over = process.kill_group(attempt.pid)
 
     def _try(self, deed: Callable[[], object], consequence: str) -> object:
         """Do what a job can do without, and return what it returned; where the disk fails None, and a word of trouble."""

@@ -7,17 +7,15 @@ import shutil
 import socket
 import stat
 import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 from drops.scene import fence, look, said, warnings
-from kit import PATIENCE, TOP, comes_to, drop, new_spool, pool, queuectl, until, where
+from kit import PATIENCE, comes_to, drop, pool, queuectl, until, where
+from nobody import NOBODY, as_nobody, spool_of_nobody
 
 from jobspool import process, roster
 
-NOBODY = 65534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to make files of others")
 
 
@@ -233,6 +231,8 @@ def test_a_file_in_workers_speaks_for_nobody_but_its_writer(spool):
             {"job": "../x"},
             {"job": "x", "since": "soon"},
             {"group": 1},
+            {"pid": 10**4000},
+            {"start": -1},
         )
         for number, content in enumerate([*({**whole, **each} for each in wrong), [], None, "x"]):
             Path(spool.root, "workers", f"worker-{number}.json").write_text(json.dumps(content))
@@ -253,35 +253,11 @@ def test_a_file_in_workers_speaks_for_nobody_but_its_writer(spool):
 
 # ---- as another user: what root drops there, and what one can't read oneself
 
-# What is imported late is imported first: the user may not be able to read this Python.
-AS_USER = """
-import os, sys
-_, user, top, _, _, *words = sys.argv
-sys.path.insert(0, top)
-import ctypes, datetime, difflib, docopt, grp, pwd, shlex, shutil
-import jobspool.supervisor, jobspool.trouble, queuectl
-jobspool.watch._observe({}, print).stop()
-os.setgroups([])
-os.setresgid(int(user), int(user), int(user))
-os.setresuid(int(user), int(user), int(user))
-sys.exit(queuectl.main(words))
-"""
-
 
 @pytest.fixture
 def theirs():
-    """A spool of user nobody, in a directory that nobody can reach."""
-    home = Path(tempfile.mkdtemp(prefix="queuectl-test-"))
-    home.chmod(0o755)
-    spool = new_spool(home)
-    for path in (spool.root, *(os.path.join(spool.root, name) for name in os.listdir(spool.root))):
-        os.chown(path, NOBODY, NOBODY)
-    yield spool
-    shutil.rmtree(home)
-
-
-def as_nobody():
-    return [sys.executable, "-c", AS_USER, str(NOBODY), str(TOP)]
+    with spool_of_nobody() as spool:
+        yield spool
 
 
 def told_to_nobody(spool):

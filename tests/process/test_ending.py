@@ -1,10 +1,14 @@
 """How attempts and workers are ended."""
 
 import os
+import shutil
 import signal
 import subprocess
+from pathlib import Path
 
-from kit import QUEUECTL, comes_to, gone, log, pool, until, where, workers
+import pytest
+from kit import QUEUECTL, comes_to, drop, gone, let_pass, log, pool, queuectl, until, where, workers
+from nobody import NOBODY, as_nobody, spool_of_nobody
 
 from jobspool import config
 
@@ -41,6 +45,39 @@ def test_what_ignores_term_is_killed_after_the_grace(spool, tmp_path):
         assert (attempt["reason"], attempt["signal"]) == ("timeout after 0.5 s", "SIGKILL")
         assert 1 <= attempt["duration"] < 5
         assert all(map(gone, pids(file)))
+
+
+@pytest.fixture
+def becomes_root():
+    """A spool of nobody's, and a command that lets his jobs become root's, as sudo does."""
+    if os.geteuid():
+        pytest.skip("takes root, to make a program that becomes root's")
+    with spool_of_nobody() as spool:
+        program = Path(spool.root).with_name("sudo")
+        shutil.copy(shutil.which("setpriv"), program)
+        program.chmod(0o4755)
+        if os.statvfs(program).f_flag & os.ST_NOSUID:
+            pytest.skip("programs on this file system become nobody else's")
+        yield spool, f"{program} --reuid 0 --regid 0 --clear-groups"
+
+
+@pytest.mark.parametrize("behind", ["", "; true"], ids=["all of it", "a part of it"])
+def test_what_the_worker_may_not_end_is_waited_for_and_not_run_beside_itself(becomes_root, behind):
+    spool, sudo = becomes_root
+    command = f"{sudo} sh -c 'echo $$; exec sleep 1000'{behind}"
+    theirs = [drop(spool, "x", {"command": command, "timeout": 0.5, "max_retries": 1, "backoff_base": 100})]
+    config.change(spool.root, "grace", 0.2, spool.spare(), 0o600)
+    for path in (*theirs, f"{spool.root}/config.json"):
+        os.chown(path, NOBODY, NOBODY)
+    with pool(spool, 2, within=as_nobody()) as supervisor:
+        until(lambda: b"can't be ended" in supervisor.log.read_bytes(), "word of it")
+        let_pass(1.2)
+        assert where(spool, "x") == ["processing"]
+        assert queuectl("stop", "--now", "--timeout", "1", spool=spool).returncode == 75
+        os.kill(int(log(spool, "x")), signal.SIGKILL)
+        supervisor.wait(30)
+    (attempt,) = spool.read("failed", "x").attempts
+    assert (attempt["reason"], attempt["verdict"]) == ("timeout after 0.5 s", "failed")
 
 
 def test_a_job_that_exits_0_at_the_timeouts_term_has_failed_all_the_same(spool):
