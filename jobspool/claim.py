@@ -480,10 +480,10 @@ def due_again(spool: Spool, id: str, now: float) -> float | None:
     return None
 
 
-def note_dead(spool: Spool, id: str, settings: Settings) -> bool:
+def note_dead(spool: Spool, id: str, settings: Settings) -> bool | None:
     """Let a job that hands put into dead/ say so: its last attempt's verdict becomes dead, and it has its tries again.
 
-    False, and nothing changed, where that was so already, or the file is no job, or somebody is at it.
+    False, and nothing changed, where that was so already, or the file is no job; None where somebody is at it, or ends it yet.
     """
     job = spool.read(DEAD, id)
     if job is None or not (job.problem or _has_tries_to_lose(job.record)):
@@ -492,7 +492,7 @@ def note_dead(spool: Spool, id: str, settings: Settings) -> bool:
     if isinstance(claim, Refused):
         if claim.kind == "unreadable":
             raise OSError(errno.EIO, claim.why, spool.path(DEAD, id))
-        return False
+        return None if claim.kind == "held" else False
     if not _has_tries_to_lose(claim.record):
         claim.release()
         return False  # RACE: somebody else noted it since we looked

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 
+FEW = 1000  # stale entries that are kept, whatever they weigh
+
 
 class Times:
     """A time for each of many ids; the earliest are found without looking at all. Setting an id again replaces its time."""
@@ -22,6 +24,8 @@ class Times:
         if self._times.get(id) != when:
             self._times[id] = when
             heapq.heappush(self._heap, (when, id))
+            if len(self._heap) > 2 * len(self._times) + FEW:  # one was set again and again
+                self._heap = sorted((when, id) for id, when in self._times.items())
 
     def remove(self, id: str) -> None:
         """Forget the id, if it is known."""
@@ -68,6 +72,9 @@ class Index:
         if self._pending.get(id) != key:
             self._pending[id] = key
             heapq.heappush(self._later, (start, id))
+            if len(self._later) + len(self._ready) > 2 * len(self._pending) + FEW:
+                self._later = sorted((start, id) for _, start, id in self._pending.values())
+                self._ready = []
 
     def add_failed(self, id: str, due: float) -> None:
         """Note that the failed job is due again then."""

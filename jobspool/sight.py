@@ -56,18 +56,23 @@ class Sight:
         self.scan_at = 0.0  # monotonic
         self.again = Times()  # when to look at an id again (monotonic)
         self.unfit: dict[str, str] = {}  # ids of files that are no whole jobs, and why
-        self.watch = Watch({spool.folder(state): () for state in (PENDING, FAILED, DEAD)} | {spool.root: ("deleted",)})
+        self.watch = Watch(
+            {spool.folder(DEAD): ()} | dict.fromkeys((spool.root, *map(spool.folder, (PENDING, FAILED))), ("deleted",))
+        )
         self._index = Index()
         self._runs = runs
         self._tell = tell
         self._trouble = trouble
         self._remote = is_remote(spool.root)
-        self._missed = False  # events were lost: look at everything again
+        self._missed = True  # events were lost, as before the watch began: look at everything again
         self._mtimes: dict[str, int] = {}  # of the directories when they were last read
-        self._to_note: set[str] = set()  # ids in dead/ that a failing disk kept from being noted
+        self._to_note: set[str] = set()  # ids in dead/ that a failing disk, or who holds them, kept from being noted
+        self._dead: set[str] = set()  # ids that lay in dead/ when it was last read
+        self._to_look: list[str] = []  # those of them that are still to be looked at
         self._seen: dict[tuple[str, str], None] = {}  # events that are still to be taken
         self._odd: dict[tuple[str, str], str] = {}  # (state, id) of files that are never run, and why, as it was told
-        self._refused: dict[tuple[str, str], int] = {}  # the same of what has links elsewhere, and its ctime (ns); else 0
+        self._linked: dict[tuple[str, str], int] = {}  # the same of what has links elsewhere, and its ctime (ns)
+        self._refused: dict[tuple[str, str], int] = {}  # the same of what a claim refused, until the next scan
 
     def look_around(self, clock: float) -> None:
         """Take the events that came, scan if it is time to, and move what is due again."""
@@ -79,12 +84,19 @@ class Sight:
             self._scan(clock)
         for id in self.again.take(clock, AT_ONCE):
             self.look(id)
+        for id in self._to_look[-AT_ONCE:]:
+            self._to_look.pop()
+            self.note_dead(id)
         if not self.paused:
             self._requeue()
 
     def take_unfit(self) -> list[tuple[str, str]]:
         """Take out and return what was found to be no whole job: ids, and why."""
         return [(id, self.unfit.pop(id)) for id in list(islice(self.unfit, AT_ONCE))]
+
+    def miss(self) -> None:
+        """Know that events were lost: all is looked at again."""
+        self.scan_at, self._missed = 0.0, True
 
     def put_off(self, id: str) -> None:
         """Look at a pending file again after a while; where there are many of them, after a longer one."""
@@ -96,7 +108,7 @@ class Sight:
 
     def seconds_to_sleep(self, clock: float) -> float:
         """Return for how long there will be nothing to see to, if no event comes."""
-        if self._seen or self.unfit:
+        if self._seen or self.unfit or self._to_look:
             return 0.0
         sleep = min(self.scan_at, self.again.next() or self.scan_at) - clock
         now = self.spool.now()
@@ -105,7 +117,7 @@ class Sight:
 
     def knows_nothing(self) -> bool:
         """Tell whether no job is known that waits."""
-        return not any(map(len, (self._index, self.again, self.unfit, self._seen))) and not self.paused
+        return not any(map(len, (self._index, self.again, self.unfit, self._seen)))
 
     def nothing_is_left(self) -> bool:
         """Look, and tell whether nothing lies there that runs or may run one day; files that are never run don't count."""
@@ -157,13 +169,13 @@ class Sight:
             self._index.add(id, record.get("priority", 0), waits_until(record, found.st_mtime_ns / 1e9))
 
     def refuse(self, id: str, why: str, state: str = PENDING) -> None:
-        """A claim found that the file is not to be run: it isn't tried again until the next scan, and with these links never."""
+        """A claim found that the file is not to be run: it isn't tried again until it changes, or the next scan."""
         self._tell_odd(state, id, why)
         try:
             found = os.lstat(self.spool.path(state, id))
         except OSError:
             return  # RACE: it is gone; or the disk fails, and the next scan tells
-        self._refused[state, id] = found.st_ctime_ns if found.st_nlink > 1 else 0
+        self._refused[state, id] = found.st_ctime_ns
 
     def look_failed(self, id: str) -> None:
         """Look at a failed file and note when it is due again."""
@@ -193,14 +205,16 @@ class Sight:
 
     def _oddity(self, state: str, id: str, found: os.stat_result) -> str | None:
         """Return why a file is not run. One that has two names here, as a power cut leaves it, is the claim's to put right."""
+        if self._refused.get((state, id)) == found.st_ctime_ns:
+            return self._odd.get((state, id))
         odd = self.spool.distrust(found, self.settings, linked=True)
         if odd is None and found.st_uid != os.geteuid():
             odd = forbidden(self.spool.path(state, id), found)
         if odd or found.st_nlink == 1:
             return odd
-        if self._refused.get((state, id)) != found.st_ctime_ns and names.has_another(self.spool, id, found):
+        if self._linked.get((state, id)) != found.st_ctime_ns and names.has_another(self.spool, id, found):
             return None
-        self._refused[state, id] = found.st_ctime_ns
+        self._linked[state, id] = found.st_ctime_ns
         return self.spool.distrust(found, self.settings)
 
     def _tell_odd(self, state: str, id: str, why: str) -> None:
@@ -215,8 +229,8 @@ class Sight:
             self._tell("trouble", why=f"{many} files are not run: `queuectl status` says why")
 
     def _forget_odd(self, state: str, id: str) -> None:
-        self._odd.pop((state, id), None)
-        self._refused.pop((state, id), None)
+        for known in (self._odd, self._linked, self._refused):
+            known.pop((state, id), None)
 
     def _put_off_failed(self, id: str, error: OSError) -> None:
         self._trouble(error, "a failed job waits beyond its time")
@@ -225,7 +239,7 @@ class Sight:
     def _see(self, folder: str, name: str) -> None:
         """Take an event: something came to `folder` under `name`, or was closed or touched there."""
         if name == TOLD_TO_LOOK:
-            self.scan_at, self._missed = 0.0, True
+            self.miss()
         elif folder == self.spool.root:
             self._look_at_root(name)
         elif (id := id_of(name)) is not None:
@@ -239,13 +253,15 @@ class Sight:
         if state == FAILED:
             self.look_failed(id)
         else:
-            self._note_dead(id)
+            self.note_dead(id)
 
-    def _note_dead(self, id: str) -> None:
+    def note_dead(self, id: str) -> None:
+        """Let a job that hands put into dead/ say so, if one lies there."""
         try:
-            if claims.note_dead(self.spool, id, self.settings):
+            noted = claims.note_dead(self.spool, id, self.settings)
+            if noted:
                 self._tell("noted", id=id, why="it was put into dead/ by hand")
-            self._to_note.discard(id)
+            self._to_note.add(id) if noted is None else self._to_note.discard(id)
         except OSError as error:
             self._trouble(error, "what hands put into dead/ doesn't say so")
             self._to_note.add(id)
@@ -286,33 +302,49 @@ class Sight:
             self._missed = True
             if all(os.path.isdir(self.spool.folder(state)) for state in STATES):
                 self.watch.start()
-        blind = self._remote or not self.watch.works or self._missed
+        blind, missed = self._remote or not self.watch.works or self._missed, self._missed
         self._missed = False
         try:
             self._look_paused()
             if blind:
                 self._read_settings()
-            for state, id in list(self._refused):
+            refused, self._refused = self._refused, {}
+            for state, id in (*refused, *self._linked):  # what makes them odd may lie elsewhere
                 self.look(id) if state == PENDING else self.look_failed(id)
-            self._scan_state(PENDING, self._index.pending(), self.look, blind)
-            self._scan_state(FAILED, self._index.failed(), self.look_failed, blind)
+            self._scan_state(PENDING, self.look, blind)
+            self._scan_state(FAILED, self.look_failed, blind)
+            if blind:
+                self._scan_dead(missed)
         except OSError as error:
             self._trouble(error, "nobody sees what waits")
             self._missed = blind = True
         for id in tuple(self._to_note):
-            self._note_dead(id)
+            self.note_dead(id)
         took = time.monotonic() - clock
         self.scan_at = time.monotonic() + max(SCAN_BLIND if blind or self._to_note else SCAN_EVERY, 50 * took)
 
-    def _scan_state(self, state: str, known: set[str], look: Callable[[str], None], blind: bool) -> None:
-        """Look at what isn't known; where events can't be had, look at everything again: it may have been touched."""
+    def _scan_state(self, state: str, look: Callable[[str], None], blind: bool) -> None:
+        """Look at what isn't known, and at what has gone; where events can't be had, at everything: it may have been touched."""
         changed = os.stat(self.spool.folder(state)).st_mtime_ns
         if not blind and self._mtimes.get(state) == changed:
             return
-        there = set(self.spool.names(state))
-        for id in there if blind else there - known:
+        there, known = set(self.spool.names(state)), self._known(state)
+        for id in there | known if blind else there ^ known:
             look(id)
         self._mtimes[state] = changed
+
+    def _scan_dead(self, missed: bool) -> None:
+        """See what came to dead/, to be looked at; where events were lost all of it, as hands may have moved it to and fro."""
+        there = set(self.spool.names(DEAD))
+        self._to_look = list(there if missed else there - self._dead)
+        self._dead = there
+
+    def _known(self, state: str) -> set[str]:
+        """Return the ids of the files that were looked at and have not gone since, as far as events tell."""
+        odd = {id for there, id in self._odd if there == state}
+        if state == FAILED:
+            return odd | self._index.failed()
+        return odd | self._index.pending() | self.again.ids() | self.unfit.keys()
 
     def _requeue(self) -> None:
         """Move the failed jobs whose time has come to pending/."""

@@ -34,6 +34,7 @@ MEND_EVERY = 5.0  # seconds between looks for what a crash left
 SAY_AGAIN = 60.0  # seconds until the same trouble is reported again
 QUICK_DEATH = 1.0  # seconds: a worker that dies sooner is not replaced before that time
 FORK_AGAIN = 2.0  # seconds until it is tried again to fork a worker
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 CALM = 1.0  # seconds after trouble in which no time that has come wakes us
 
 
@@ -63,6 +64,7 @@ class Supervisor:
         self.hands: dict[int, Hand] = {}  # by the channel's descriptor
         self.unsettled: dict[str, tuple[tuple, float]] = {}  # id: what its file looked like, and when (monotonic) first so
         self.stopping = 0  # 1: finish what runs; 2: interrupt it
+        self._asked = 0  # the same, as signals have asked for it
         self.place = roster.Place(spool, roster.SUPERVISOR, spool.file_mode(self.sight.settings))
         self._said: dict[str, float] = {}  # trouble that was reported, and when (monotonic)
         self._mend_at = self._fork_at = self._calm_until = 0.0  # monotonic
@@ -97,10 +99,12 @@ class Supervisor:
     def _tend(self) -> None:
         """Do what is to be done now."""
         clock = time.monotonic()
+        self.stop(self._asked)
         if not self.stopping and len(self.hands) < self.count and clock >= self._fork_at:
             self._try(self._keep_workers, "a worker is missing")
         if clock >= self._mend_at:
             self._mend_at = clock + MEND_EVERY
+            self._forget_settled()
             self._try(self._keep_place, "it is not noted who runs")
             self._try(self._mend, "what a crash left stays")
         self.sight.look_around(clock)
@@ -180,7 +184,10 @@ class Supervisor:
             return
         self.unsettled.pop(id, None)
         self._event(kind, **said)
-        if kind == "moved" or os.path.lexists(self.spool.path(PENDING, id)):
+        if kind == "moved":
+            self.sight.look(id)
+            self.sight.note_dead(id)  # while it ran nobody could
+        elif os.path.lexists(self.spool.path(PENDING, id)):
             self.sight.look(id)
         elif said["attempt"]["verdict"] == "failed":
             self.sight.look_failed(id)
@@ -229,6 +236,10 @@ class Supervisor:
         self.unsettled[id] = (looks, since)
         self.sight.again[id] = since + SETTLE
 
+    def _forget_settled(self) -> None:
+        """Forget the files that were not whole, and that nobody looks at again: they are gone, or jobs by now."""
+        self.unsettled = {id: since for id, since in self.unsettled.items() if id in self.sight.again or id in self.sight.unfit}
+
     # ---- workers
 
     def _keep_workers(self) -> None:
@@ -238,41 +249,48 @@ class Supervisor:
             self._fork_missing()
         finally:
             self.sight.watch.start()
-            self.sight.scan_at = 0.0  # nothing was seen since the watch was stopped
+            self.sight.miss()
 
     def _fork_missing(self) -> None:
-        while len(self.hands) < self.count:
+        while len(self.hands) < self.count and not self._asked:
             self._fork_at = time.monotonic() + FORK_AGAIN
             self._fork()
 
     def _fork(self) -> None:
+        """Fork a worker. A signal that comes meanwhile waits in each of the two until it can be heard there."""
         ours, theirs = Channel.pair()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         try:
             pid = os.fork()
         except OSError:
             ours.close()
             theirs.close()
             raise
-        if pid == 0:
-            status = 1
-            try:
-                ours.close()
-                self._become_worker(theirs)
-                status = 0
-            finally:
-                os._exit(status)
+        else:
+            if pid == 0:
+                status = 1
+                try:
+                    ours.close()
+                    self._become_worker(theirs, before)
+                    status = 0
+                finally:
+                    os._exit(status)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.hands[ours.fileno()] = Hand(pid, ours, time.monotonic())
         self._poll.register(ours, select.POLLIN)
 
-    def _become_worker(self, channel: Channel) -> None:
-        """Be the worker: in the forked child, which must hold nothing of the supervisor's open."""
+    def _become_worker(self, channel: Channel, mask: set[int]) -> None:
+        """Be the worker, with that signal mask: in the forked child, which must hold no other worker's channel open."""
         for hand in self.hands.values():
             hand.channel.close()
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # a terminal's: the supervisor decides what they mean
         try:
-            Worker(self.spool, channel, self.place.pid, self.sight.settings).serve()
+            worker = Worker(self.spool, channel, self.place.pid, self.sight.settings)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            worker.serve()
         except Exception:
             import sys
 
@@ -303,14 +321,14 @@ class Supervisor:
             hand.channel.send("stop" if how == 1 else "interrupt")
 
     def _catch_signals(self) -> Wakeup:
-        """Let TERM, HUP and INT stop (again: interrupt), and QUIT interrupt."""
+        """Let TERM, HUP and INT ask to stop (again: to interrupt), and QUIT to interrupt; _tend() does it, between two deeds."""
 
-        def stop_more(*_: object) -> None:
-            self.stop(min(2, self.stopping + 1))
+        def ask(number: int, _: object) -> None:
+            self._asked = 2 if number == signal.SIGQUIT else min(2, max(self._asked, self.stopping) + 1)
 
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # of the lease that durable.is_written() takes
-        stopping = dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), stop_more)
-        return Wakeup({**stopping, signal.SIGQUIT: lambda *_: self.stop(2)})
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who started us may ignore it, and then nobody could wait for a child
+        return Wakeup(dict.fromkeys(HEARD, ask))
 
     # ---- mending and draining
 

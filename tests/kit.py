@@ -176,3 +176,10 @@ def ticks(pid):
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return int(fields[11]) + int(fields[12])
+
+
+def see(sight):
+    """Let it scan, and return the id of the job that it would have run next."""
+    sight.scan_at = 0.0
+    sight.look_around(time.monotonic())
+    return sight.next()

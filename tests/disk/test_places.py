@@ -7,14 +7,13 @@ import shutil
 import time
 from pathlib import Path
 
-import pytest
 from disk.bad import at_once, go, noter, ran, the_message, troubles, waiter
-from kit import comes_to, drop, everyone, log, new_spool, pool, until, workers
+from kit import comes_to, drop, everyone, log, new_spool, pool, see, until, workers
 
 from jobspool import claim as claims
 from jobspool import config, durable
 from jobspool.durable import DirectoryGone
-from jobspool.sight import AFTER_TROUBLE, Sight
+from jobspool.sight import AFTER_TROUBLE
 from jobspool.states import STATES
 
 LATER = [f"later{number}" for number in range(5)]
@@ -151,44 +150,27 @@ def test_workers_of_a_spool_that_is_gone_for_good_end_when_they_are_told_to(tmp_
 # ---- what a supervisor sees
 
 
-@pytest.fixture
-def sight(spool):
-    """What a supervisor sees; its troubles are in `told`."""
-    told = []
-    seen = Sight(spool, lambda id: False, lambda *_, **__: None, lambda error, _: told.append(error))
-    seen.told = told
-    with seen.watch:
-        look(seen)
-        yield seen
-
-
-def look(sight):
-    sight.scan_at = 0.0
-    sight.look_around(time.monotonic())
-    return sight.next()
-
-
 def test_what_was_touched_while_nobody_could_see_it_is_seen_when_it_is_back(spool, sight, tmp_path):
     os.utime(drop(spool, "x", {"command": "true"}), (time.time() + 3600,) * 2)
-    assert look(sight) is None
+    assert see(sight) is None
     os.rename(spool.folder("pending"), tmp_path / "away")
-    look(sight)
+    see(sight)
     os.utime(tmp_path / "away/x.json")
     os.rename(tmp_path / "away", spool.folder("pending"))
-    assert look(sight) == "x"
+    assert see(sight) == "x"
 
 
 def test_a_paused_spool_that_is_moved_away_and_back_stays_paused(spool, sight, tmp_path):
     drop(spool, "x", {"command": "true"})
     Path(spool.root, "paused").touch()
-    look(sight)
+    see(sight)
     os.rename(spool.root, tmp_path / "away")
-    look(sight)
+    see(sight)
     assert (sight.paused, {type(error) for error in sight.told}) == (True, {DirectoryGone})
     os.rename(tmp_path / "away", spool.root)
-    assert look(sight) is None
+    assert see(sight) is None
     os.unlink(f"{spool.root}/paused")
-    assert look(sight) == "x"
+    assert see(sight) == "x"
 
 
 def test_a_failed_job_that_could_not_be_moved_when_it_was_due_is_moved_later(spool, sight, monkeypatch):
@@ -198,8 +180,8 @@ def test_a_failed_job_that_could_not_be_moved_when_it_was_due_is_moved_later(spo
     with monkeypatch.context() as patched:
         patched.setattr(claims, "due_again", fail)
         drop(spool, "x", {"command": "true"}, "failed")
-        assert look(sight) is None
+        assert see(sight) is None
     assert sight.seconds_to_sleep(time.monotonic()) > 0
     assert [error.errno for error in sight.told] == [errno.EIO]
     spool.now = lambda: time.time() + AFTER_TROUBLE
-    assert (look(sight), spool.names("failed")) == ("x", [])
+    assert (see(sight), spool.names("failed")) == ("x", [])

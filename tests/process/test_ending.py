@@ -1,5 +1,6 @@
 """How attempts and workers are ended."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -7,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kit import QUEUECTL, comes_to, drop, gone, let_pass, log, pool, queuectl, until, where, workers
+from kit import QUEUECTL, comes_to, drop, end, gone, let_pass, log, mv, pool, queuectl, until, where, workers
 from nobody import NOBODY, as_nobody, spool_of_nobody
 
 from jobspool import config
@@ -172,3 +173,65 @@ def test_a_shutdown_that_ends_job_and_worker_together_is_no_failed_attempt(spool
         supervisor.wait(30)
     (attempt,) = spool.read("pending", "long").attempts
     assert (attempt["verdict"], attempt["reason"]) == ("interrupted", "shutdown")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=["TERM", "QUIT"])
+def test_a_signal_while_workers_are_being_forked_ends_them_all(spool, number):
+    for _ in range(3):
+        started = subprocess.Popen([*QUEUECTL, "--spool", spool.root, "start", "--count", "20"], stdout=subprocess.DEVNULL)
+        try:
+            until(lambda: len(list(Path(spool.root, "workers").glob("worker-*"))) > 1, "the first workers")
+            started.send_signal(number)
+            assert started.wait(30) == 0
+            assert os.listdir(f"{spool.root}/workers") == []
+        finally:
+            end(spool, started)
+
+
+def test_a_signal_while_nobody_reads_what_is_told_ends_the_pool_when_somebody_does(spool):
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    spool.add_many({"command": "true"} for _ in range(200))
+    started = subprocess.Popen([*QUEUECTL, "--spool", spool.root, "start"], stdout=writer)
+    try:
+        os.close(writer)
+        until(lambda: "pipe" in Path(f"/proc/{started.pid}/wchan").read_text(), "a full pipe")
+        started.terminate()
+        with open(reader, "rb") as told:
+            assert b"stopped" in told.read()
+        assert started.wait(30) == 0
+        assert os.listdir(f"{spool.root}/workers") == []
+    finally:
+        end(spool, started)
+
+
+def test_a_pool_that_was_started_where_children_are_ignored_hears_of_its_own(spool):
+    with pool(spool, 1, within=["env", "--ignore-signal=CHLD"]) as supervisor:
+        assert comes_to(spool, spool.add("exit 3", max_retries=0).id, "dead").attempts[0]["exit"] == 3
+    assert supervisor.returncode == 0
+
+
+def test_a_paused_spool_is_drained_when_nothing_waits_in_it(spool):
+    paused = Path(spool.root, "paused")
+    paused.touch()
+    with pool(spool, 1, "--drain") as supervisor:
+        assert supervisor.wait(30) == 0
+    spool.add("true", id="x")
+    with pool(spool, 1, "--drain") as supervisor:
+        let_pass(1)
+        assert (supervisor.poll(), where(spool, "x")) == (None, ["pending"])
+        paused.unlink()
+        assert (supervisor.wait(30), where(spool, "x")) == (0, ["done"])
+
+
+def test_what_hands_stop_while_it_runs_again_has_its_tries_again(spool, tmp_path):
+    """It failed before, and nobody could write that it is dead as long as it was held."""
+    spool.add(
+        f"test -e {tmp_path}/pids || {{ touch {tmp_path}/pids; exit 1; }}; echo > {tmp_path}/again; sleep 1000",
+        id="x",
+        backoff_base=0,
+    )
+    with pool(spool):
+        until((tmp_path / "again").exists, "its second try")
+        mv(spool, "x", "processing", "dead")
+        until(lambda: spool.read("dead", "x").attempts[-1]["verdict"] == "dead", "word in its file")
