@@ -233,15 +233,11 @@ def _discard(spare: str, ours: tuple, place: str) -> None:
     """Remove `spare` if it is one of our files; a file of somebody else's that came there goes back to `place`."""
     try:
         if _inode(os.lstat(spare)) in ours:
-            durable.remove(spare)
+            _remove_if_possible(spare)
             return
     except FileNotFoundError:
         return
-    try:
-        durable.move(spare, place)  # RACE: hands took the record away while we were exchanging back
-    except FileExistsError:
-        durable.set_aside(place)
-        durable.move(spare, place)
+    names.put_back(spare, place)  # RACE: hands took the record away while we were exchanging back
 
 
 def take(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
@@ -307,17 +303,20 @@ def _rename(claim: Claim) -> Claim | Refused:
         mark += 0.000001  # a claim never carries the mark of a record: see last_mark
     try:
         durable.stamp_now(claim.descriptor, mark)
-        claim.stamped = os.fstat(claim.descriptor).st_mtime_ns
+    except PermissionError as error:
+        return Refused("unsafe", f"can't be claimed: {error.strerror}")
+    claim.stamped = os.fstat(claim.descriptor).st_mtime_ns
+    try:
         durable.move(source, claim.place)
     except FileNotFoundError:
         return Refused("gone")
     except FileExistsError:  # RACE: it came since we looked
         durable.stamp_now(claim.descriptor, claim.mtime)
         return Refused("twin")
-    except PermissionError as error:
-        return Refused("unsafe", f"can't be claimed: {error.strerror}")
-    except OSError:
+    except OSError as error:
         durable.stamp_now(claim.descriptor, claim.mtime)  # it keeps its place in line
+        if error.errno == errno.EPERM:  # of this one: it lies where only its owner may move it, see sticky in chmod(1)
+            return Refused("unsafe", f"can't be claimed: {error.strerror}")
         raise
     if not claim.holds():
         _put_back(claim)
@@ -531,7 +530,9 @@ def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> 
         "signal": outcome.signal,
         "reason": outcome.reason,
         "verdict": verdict.word,
-        "due": iso(claim.mtime if outcome.interrupted else verdict.due) if verdict.due or outcome.interrupted else None,
+        "due": iso(min(claim.mtime, outcome.started) if outcome.interrupted else verdict.due)
+        if verdict.due or outcome.interrupted
+        else None,
         "cpu": outcome.cpu,
         "memory": outcome.memory,
     }
@@ -563,12 +564,16 @@ def _set_aside(place: str) -> None:
 
 def _remove_open(path: str, descriptor: int) -> None:
     """Remove the open file, where it still has that name, and close it."""
+    if durable.lies_at(path, descriptor):
+        _remove_if_possible(path)
+    os.close(descriptor)
+
+
+def _remove_if_possible(path: str) -> None:
     try:
-        if durable.lies_at(path, descriptor):
-            durable.remove(path)
+        durable.remove(path)
     except OSError:
         pass  # a failing disk keeps it: as after a crash, it goes when it is a day old
-    os.close(descriptor)
 
 
 def _is_at(path: str, inode: tuple[int, int]) -> bool:

@@ -99,7 +99,7 @@ def fill(descriptor: int, content: bytes, reserved: int) -> None:
     """Write `content` into the file that reserve() made, and give back the blocks it doesn't need. May be done again."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     write_all(descriptor, content)
-    if reserved - len(content) >= BLOCK:
+    if reserved - len(content) >= BLOCK or os.fstat(descriptor).st_size > len(content):
         os.ftruncate(descriptor, len(content))
 
 

@@ -34,12 +34,12 @@ def take_out(spool: Spool, state: str, id: str, found: os.stat_result) -> str | 
 
 
 def put_back(spare: str, path: str) -> None:
-    """Rename the file back; one that came there meanwhile is set aside."""
-    try:
-        durable.move(spare, path)
-    except FileExistsError:
-        durable.set_aside(path)
-        durable.move(spare, path)
+    """Rename the file back; what came there meanwhile is set aside."""
+    while True:
+        try:
+            return durable.move(spare, path)
+        except FileExistsError:
+            durable.set_aside(path)
 
 
 def keep_one(spool: Spool, id: str, found: os.stat_result, record: dict) -> str | None:
@@ -63,13 +63,21 @@ def keep_one(spool: Spool, id: str, found: os.stat_result, record: dict) -> str 
 def has_another(spool: Spool, id: str, found: os.stat_result) -> bool:
     """Tell whether the file has another name that keep_one() would take out."""
     there = [state for state in STATES if _is_at(spool.path(state, id), found)]
-    return len(there) > 1 or any(entry.inode() == found.st_ino for entry in os.scandir(f"{spool.root}/tmp"))
+    return len(there) > 1 or bool(_spares(spool, found))
 
 
 def _forget_spare(spool: Spool, found: os.stat_result) -> None:
-    for entry in os.scandir(f"{spool.root}/tmp"):
-        if entry.inode() == found.st_ino and _is_at(entry.path, found):
-            durable.remove(entry.path)
+    for path in _spares(spool, found):
+        if _is_at(path, found):
+            durable.remove(path)
+
+
+def _spares(spool: Spool, found: os.stat_result) -> list[str]:
+    try:
+        with os.scandir(f"{spool.root}/tmp") as entries:
+            return [entry.path for entry in entries if entry.inode() == found.st_ino]
+    except FileNotFoundError:
+        return []  # it is made anew
 
 
 def _is_at(path: str, found: os.stat_result) -> bool:

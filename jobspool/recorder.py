@@ -13,6 +13,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections import namedtuple
 
 from jobspool import durable
@@ -35,14 +36,15 @@ Outcome = namedtuple("Outcome", "claim entry settings told")
 class Recorder:
     """Records outcomes in the order they come. `well` is set while it can.
 
-    `report` is told each time that it can't; where it answers True there is no hope, and what waits is given up.
+    `report` is told each time that it can't; where it answers True there is no hope, and what waits is given up. `rest` lets the
+    caller's thread wait for so many seconds: the disk tells nobody when it is well again.
     """
 
-    def __init__(self, report: Callable[[OSError], bool | None]) -> None:
+    def __init__(self, report: Callable[[OSError], bool | None], rest: Callable[[float], object] = time.sleep) -> None:
         self.well = threading.Event()
         self.well.set()
-        self._never = threading.Event()  # to wait for: the disk tells nobody when it is well again
         self._report = report
+        self._rest = rest
         self._waiting: queue.Queue = queue.Queue(MOST)
         self._thread: threading.Thread | None = None
 
@@ -50,10 +52,10 @@ class Recorder:
         """Record the outcome: before this returns, or by the thread where the settings say "group"."""
         if outcome.settings.fsync != "group":
             self.finish()
-            self._persist([outcome])
+            self._persist([outcome], self._rest)
             return
         if self._thread is None and not self._start():
-            self._persist([outcome])
+            self._persist([outcome], self._rest)
             return
         self._waiting.put(outcome)
 
@@ -86,23 +88,20 @@ class Recorder:
             while not self._waiting.empty():
                 batch.append(self._waiting.get())
             if outcomes := [outcome for outcome in batch if outcome is not END]:
-                self._persist(outcomes)
+                self._persist(outcomes, time.sleep)
             if END in batch:
                 return
 
-    def _persist(self, batch: list[Outcome]) -> None:
+    def _persist(self, batch: list[Outcome], rest: Callable[[float], object]) -> None:
         """Record the batch, however long the disk takes to be well again."""
         steps = [_Step(outcome) for outcome in batch]
-        while True:
-            try:
-                _record_all(steps)
-                self.well.set()
+        while error := _record_all(steps):
+            self.well.clear()
+            if self._report(error):
                 return
-            except OSError as error:
-                self.well.clear()
-                if self._report(error):
-                    return
-                self._never.wait(RETRY_AFTER)
+            rest(RETRY_AFTER)
+            steps = [step for step in steps if not step.done]
+        self.well.set()
 
 
 class _Step:
@@ -113,6 +112,7 @@ class _Step:
         self.recorded = None
         self.entered: bool | None = None
         self.stayed: bool | None = None
+        self.done = False
 
     @property
     def synced(self) -> bool:
@@ -145,24 +145,39 @@ class _Step:
             self.stayed = self.entered and self.recorded.move_on()
 
 
-def _record_all(steps: list[_Step]) -> None:
-    """Take every step; between two that a disk must not see in another order, what the first changed is synced."""
-    spool = steps[0].outcome.claim.spool
-    synced = [step for step in steps if step.synced]
+def _record_all(steps: list[_Step]) -> OSError | None:
+    """Take every step; between two that a disk must not see in another order, what the first changed is synced.
+
+    One that the disk refuses keeps nobody from the others: return why, None when all are done.
+    """
+    spool, refused = steps[0].outcome.claim.spool, []
+    try:
+        steps = _each(steps, _Step.write, refused)
+        steps = _each(steps, _Step.sync, refused)
+        if left := {state for step in steps if step.synced and step.entered is None for state in step.outcome.claim.trail}:
+            spool.sync_left(left)
+        steps = _each(steps, _Step.enter, refused)
+        _sync(spool, {PROCESSING} if any(step.synced and step.entered and step.stayed is None for step in steps) else ())
+        steps = _each(steps, _Step.move_on, refused)
+        _sync(spool, {step.recorded.state for step in steps if step.synced and step.stayed})
+    except OSError as error:
+        return error
     for step in steps:
-        step.write()
-    for step in steps:
-        step.sync()
-    if left := {state for step in synced if step.entered is None for state in step.outcome.claim.trail}:
-        spool.sync_left(left)
-    for step in steps:
-        step.enter()
-    _sync(spool, {PROCESSING} if any(step.entered and step.stayed is None for step in synced) else ())
-    for step in steps:
-        step.move_on()
-    _sync(spool, {step.recorded.state for step in synced if step.stayed})
-    for step in steps:
+        step.done = True
         step.outcome.told(step.stayed)
+    return refused[0] if refused else None
+
+
+def _each(steps: list[_Step], deed: Callable[[_Step], None], refused: list[OSError]) -> list[_Step]:
+    """Do it for each and return those for which it could be done; why not for the others comes to `refused`."""
+    well = []
+    for step in steps:
+        try:
+            deed(step)
+            well.append(step)
+        except OSError as error:
+            refused.append(error)
+    return well
 
 
 def _sync(spool: Spool, states: Iterable[str]) -> None:

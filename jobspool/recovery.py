@@ -222,6 +222,8 @@ def _remove_leftover(path: str) -> None:
         descriptor = os.open(path, READ)
     except FileNotFoundError:
         return  # RACE: somebody else removed it
+    except PermissionError:
+        return  # another user's: the supervisor who may read it sees to it
     try:
         if durable.lock(descriptor):
             durable.remove(path)

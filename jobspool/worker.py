@@ -47,7 +47,7 @@ class Worker:
         self.channel = channel
         self.settings: Settings = settings or spool.settings()
         self.place = roster.Place(spool, roster.WORKER, spool.file_mode(self.settings), supervisor)
-        self.recorder = Recorder(self._cannot_record)
+        self.recorder = Recorder(self._cannot_record, self._listen)
         self.environment = process.own_environment()
         self.leaving = False
         self.interrupted = False

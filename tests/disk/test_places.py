@@ -7,6 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
+import pytest
 from disk.bad import at_once, go, noter, ran, the_message, troubles, waiter
 from kit import comes_to, drop, everyone, log, new_spool, pool, see, until, workers
 
@@ -143,6 +144,22 @@ def test_workers_of_a_spool_that_is_gone_for_good_end_when_they_are_told_to(tmp_
         shutil.rmtree(tmp_path / "in")
         go(tmp_path, "one")
         assert the_message(supervisor).startswith(f"{spool.root} is gone: {CURE.format(spool.root)}; ")
+        supervisor.terminate()
+        assert supervisor.wait(30) == 0
+
+
+@pytest.mark.parametrize("fsync", ["always", "never"])
+def test_workers_that_wait_for_each_record_end_too(tmp_path, fsync):
+    """They record in the thread that hears orders."""
+    spool = new_spool(tmp_path / "in")
+    config.change(spool.root, "fsync", fsync, spool.spare(), 0o600)
+    with pool(spool, 1) as supervisor:
+        spool.add(f"touch {tmp_path}/ran; until test -e {tmp_path}/go; do sleep 0.05; done")
+        until((tmp_path / "ran").exists, "the job to run")
+        supervisor.log = supervisor.log.rename(tmp_path / "log")
+        shutil.rmtree(tmp_path / "in")
+        (tmp_path / "go").touch()
+        assert " is gone: " in the_message(supervisor)
         supervisor.terminate()
         assert supervisor.wait(30) == 0
 

@@ -33,7 +33,7 @@ BUGS = [
     Bug("a record takes its place before it is on the disk", 2,
         [("recorder", "            self.recorded.sync()", "            pass")], f"{POWER}[run to done, fsync group]"),
     Bug("a record moves on before its place in processing/ is on the disk", 2,
-        [("recorder", "{PROCESSING} if any(step.entered and", "() if any(step.entered and")], f"{POWER}[run to done, fsync group]"),
+        [("recorder", "{PROCESSING} if any(step.synced and", "() if any(step.synced and")], f"{POWER}[run to done, fsync group]"),
     Bug("a claim is not on the disk before its record is", 4,
         [("recorder", "for state in step.outcome.claim.trail}:", "for state in ()}:")], f"{POWER}[run to done, fsync group]"),
     Bug("a retry is not on the disk before its record is", 4,

@@ -13,7 +13,7 @@ from kit import drop, mv, new_spool, where
 from jobspool import Spool, durable, roster
 from jobspool import claim as claims
 from jobspool.claim import Claim, Refused
-from jobspool.job import iso, last_mark, same_time
+from jobspool.job import iso, last_mark, same_time, seconds
 from jobspool.retry import Outcome, Verdict
 from jobspool.states import STATES
 
@@ -331,6 +331,40 @@ def test_a_job_that_is_written_over_while_it_is_claimed_is_looked_at_again(spool
         assert take(spool) == Refused("early")
     assert (mtime(spool, "pending"), everything(spool), os.listdir(f"{spool.root}/tmp")) == (NOW - 1, {"pending/x": "new"}, [])
     assert take(spool).record["command"] == "new"
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES], ids=["this file", "the directory"])
+def test_a_job_that_may_not_be_moved_keeps_its_place_in_line(spool, monkeypatch, code):
+    """Of a sticky directory only the owner moves a file; and where a directory may not be written, it is no fault of the file."""
+    os.utime(drop(spool, "x", {"command": "make"}), (NOW - 9, NOW - 9))
+    monkeypatch.setattr(durable, "move", raising(code))
+    if code == errno.EPERM:
+        assert take(spool) == Refused("unsafe", "can't be claimed: Operation not permitted")
+    else:
+        with pytest.raises(PermissionError):
+            take(spool)
+    assert (mtime(spool, "pending"), os.listdir(f"{spool.root}/tmp")) == (NOW - 9, [])
+
+
+def test_the_outcome_of_any_job_fits_the_room_that_its_claim_took(spool):
+    nested = "[" * 60 + "1" + "]" * 60
+    drop(spool, "x", ('{"command":"x","meta":[' + ",".join([nested] * 100) + "]}").encode())
+    claim = take(spool)
+    recorded = claim.write(
+        claims.entry_for(claim, Outcome(1.0, 2.0, 0), Verdict("done", "done", None), "here:1"), spool.settings()
+    )
+    size = os.fstat(recorded.descriptor).st_size
+    recorded.drop()
+    assert size <= 2 * 12_300 + 1024
+
+
+def test_an_interrupted_job_that_hands_brought_forward_need_not_wait_for_its_old_time(spool):
+    drop(spool, "x", {"command": "x"})
+    claim = take(spool)
+    claim.mtime = NOW + 3600  # when it was due again; hands took it out of failed/
+    entry = claims.entry_for(claim, Outcome(NOW, NOW + 1, 0, interrupted=True), Verdict("interrupted", "x", None), "here:1")
+    assert seconds(entry["due"]) == NOW
+    claim.release()
 
 
 def test_a_job_that_hands_took_is_not_given_back(spool):

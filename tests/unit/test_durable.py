@@ -306,3 +306,11 @@ def test_who_reads_a_log_while_it_is_shortened_keeps_the_old_one(file, tmp_path)
     with open(path, "rb") as reader:
         durable.shorten(path, f"{tmp_path}/spare", 10, 0o600)
         assert reader.read() == b"x" * 100
+
+
+def test_what_is_filled_again_with_less_holds_nothing_of_before(tmp_path):
+    descriptor = durable.reserve(f"{tmp_path}/x", 4096)
+    durable.fill(descriptor, b"a long one", 4096)
+    durable.fill(descriptor, b"short", 4096)
+    os.close(descriptor)
+    assert (tmp_path / "x").read_bytes() == b"short"

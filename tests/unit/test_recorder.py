@@ -1,5 +1,6 @@
 """Outcomes are recorded by a thread; what happens to it happens to the worker."""
 
+import errno
 import os
 import signal
 
@@ -26,3 +27,33 @@ def test_a_bug_in_the_thread_ends_the_worker_so_that_its_jobs_are_seen_to(spool,
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     assert spool.names("processing") == ["x"]
+
+
+def outcome_of(spool, id, told):
+    claim = claims.take(spool, id, spool.settings())
+    entry = claims.entry_for(claim, Outcome(1.0, 2.0, 0), Verdict("done", "done", None), "here:1")
+    return recorder.Outcome(claim, entry, spool.settings(), lambda stayed: told.append((id, stayed)))
+
+
+def test_an_outcome_that_the_disk_refuses_keeps_nobody_from_the_others(spool, monkeypatch):
+    for id in "abc":
+        drop(spool, id, {"command": id})
+    told, troubles = [], []
+    batch = [outcome_of(spool, id, told) for id in "abc"]
+    enter, refused = claims.Recorded.enter, ["b"]
+
+    def refuse(recorded):
+        if recorded.claim.id in refused:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return enter(recorded)
+
+    def report(error):
+        troubles.append((error.errno, sorted(spool.names("done"))))
+        refused.clear()
+
+    monkeypatch.setattr(claims.Recorded, "enter", refuse)
+    one = recorder.Recorder(report)
+    one._persist(batch, lambda seconds: None)
+    assert troubles == [(errno.EPERM, ["a", "c"])]
+    assert told == [("a", True), ("c", True), ("b", True)]
+    assert (sorted(spool.names("done")), spool.names("processing"), one.well.is_set()) == (["a", "b", "c"], [], True)
