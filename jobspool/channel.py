@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
+import struct
+import termios
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LARGEST = 65536  # bytes of one message
+LONGEST = 2000  # characters of a text in it
+MOST_UNREAD = 16384  # bytes, as the kernel counts them, that hints may fill
+
+
+def _short(value: object) -> object:
+    return value[: LONGEST - 1] + "…" if isinstance(value, str) and len(value) > LONGEST else value
 
 
 class Channel:
@@ -33,14 +42,17 @@ class Channel:
     def send(self, kind: str, **what: object) -> bool:
         """Send a message; False when the other end has gone."""
         try:
-            self._end.send(json.dumps({"kind": kind, **what}).encode())
+            self._end.send(json.dumps({"kind": kind, **{word: _short(value) for word, value in what.items()}}).encode())
         except OSError:
             return False
         return True
 
     def hint(self, kind: str) -> None:
-        """Send a message that may be lost: it is, where the other end doesn't listen and has its hands full of others."""
+        """Send a message that may be lost: it is, where the other end doesn't listen and has others to read."""
         try:
+            unread = struct.unpack("i", fcntl.ioctl(self._end, termios.TIOCOUTQ, bytes(4)))[0]
+            if unread > MOST_UNREAD:
+                return  # else orders, which may not be lost, would wait for room
             self._end.send(json.dumps({"kind": kind}).encode(), socket.MSG_DONTWAIT)
         except OSError:
             pass

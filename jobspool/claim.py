@@ -552,14 +552,7 @@ def move(spool: Spool, id: str, source: str, target: str, own: tuple[int, int] |
         try:
             return durable.move(file, place)  # RACE: hands may put another there in this instant: see CAVEATS
         except FileExistsError:
-            _set_aside(place)
-
-
-def _set_aside(place: str) -> None:
-    try:
-        durable.set_aside(place)
-    except FileNotFoundError:
-        pass  # RACE: it has gone by itself
+            names.set_aside(spool, target, id, source)
 
 
 def _remove_open(path: str, descriptor: int) -> None:

@@ -8,7 +8,7 @@ import os
 from collections import namedtuple
 
 from jobspool import durable
-from jobspool.errors import BrokenConfig, WrongValue
+from jobspool.errors import BrokenConfig, WrongValue, shortened
 from jobspool.job import TEN_YEARS, did_you_mean, number
 
 FORMAT = 1
@@ -162,18 +162,18 @@ def _checked_file(path: str, given: object) -> dict:
         raise BrokenConfig(f"{path} is not a JSON object: mend it, or remove it for the defaults")
     version = given.get("format", FORMAT)
     if not isinstance(version, int) or version > FORMAT:
-        raise BrokenConfig(f"{path} has format {version!r}, this queuectl knows {FORMAT}: use a newer queuectl")
+        raise BrokenConfig(f"{path} has format {shortened(repr(version))}, this queuectl knows {FORMAT}: use a newer queuectl")
     if not isinstance(given.get("group"), (str, type(None))):
         raise BrokenConfig(f"{path}: group must be the name of a group")
     for name, value in given.items():
         if name in ABOUT_THE_SPOOL:
             continue
         if name not in SETTINGS:
-            raise BrokenConfig(f"{path}: there is no setting {name!r}{did_you_mean(name, SETTINGS)}")
+            raise BrokenConfig(f"{path}: there is no setting {shortened(repr(name))}{did_you_mean(name[:100], SETTINGS)}")
         try:
             checked(name, value)
         except WrongValue as error:
-            raise BrokenConfig(f"{path}: {error}") from None
+            raise BrokenConfig(f"{path}: {shortened(str(error))}") from None
     return given
 
 

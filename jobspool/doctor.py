@@ -41,7 +41,7 @@ MEANS = {
     "filesystem": "the promises don't hold there, and `queuectl start` refuses",
     "room": "when the disk is full no job can be added, and none is started until there is room",
     "inotify": "supervisors look every second, instead of being woken",
-    "stale": "it was killed, or the machine went down; what it ran is a lost attempt",
+    "stale": "whom it names doesn't serve this spool any more; what nobody runs any more is a lost attempt",
     "stopped": "it does nothing until it goes on",
     "paused": "nothing new is started",
     "unserved": "they wait",
@@ -130,7 +130,7 @@ def settings_file(seen: Seen) -> Iterator[Finding]:
     found = _look(path)
     if seen.broken:
         yield Finding("config", seen.broken, found and found.st_mtime, f"$EDITOR {quote(path)}")
-    if found and found.st_mode & stat.S_IWOTH:
+    if found and stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWOTH:
         mend = _mend(durable.set_mode, path, stat.S_IMODE(found.st_mode) & ~stat.S_IWOTH)
         yield Finding("mode", f"anyone may write {path}", found.st_ctime, f"chmod o-w {quote(path)}", mend)
 
@@ -168,6 +168,9 @@ def roster_files(seen: Seen) -> Iterator[Finding]:
         files = _some("workers", [os.path.basename(entry.path) for entry in dead])
         since = _oldest(entry.path for entry in dead)
         yield Finding("stale", f"{files}: the process is dead", since, seen.by_itself, _mend(_recover, seen))
+    if copied := [os.path.basename(entry.path) for entry in roster.strangers(seen.spool)]:
+        what = f"{_some('workers', copied)}: came with a copy of another spool"
+        yield Finding("stale", what, None, seen.by_itself, _mend(_recover, seen))
     for entry in seen.alive:
         if process.stopped(entry.pid):
             yield Finding("stopped", f"{entry.role} {entry.name} is held still by a signal", None, f"kill -CONT {entry.pid}")
@@ -318,7 +321,8 @@ def _recover(seen: Seen) -> None:
 def _touch(seen: Seen, state: str, ids: list[str]) -> None:
     for id in ids:
         try:
-            durable.stamp_now(seen.spool.path(state, id), seen.spool.now())
+            if stat.S_ISREG(seen.files[state][id].st_mode):
+                durable.stamp_now(seen.spool.path(state, id), seen.spool.now())
         except FileNotFoundError:
             pass  # RACE: it has moved on
 

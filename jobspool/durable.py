@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -238,21 +239,46 @@ def exchange(newer: str, older: str) -> os.stat_result:
     return os.lstat(newer)
 
 
-def set_aside(path: str) -> str:
-    """Give what lies at `path`, NAME.EXT, the first free name NAME~N.EXT beside it, on the disk, and return that."""
+def set_aside(path: str, longest: int = 200) -> str:
+    """Give what lies at `path`, NAME.EXT, a free name NAME~N.EXT beside it, on the disk, and return that.
+
+    NAME~N has `longest` bytes at most. N is the next number where the numbers before it are taken.
+    """
     stem, extension = os.path.splitext(path)
     folder, name = os.path.split(stem)
-    name = os.fsdecode(os.fsencode(name)[:200])  # NAME_MAX is 255 bytes
-    number = 1
     while True:
-        aside = f"{folder}/{name}~{number}{extension}"
+        aside = _free(folder, os.fsencode(name), extension, longest)
         try:
             move(path, aside)
         except FileExistsError:
-            number += 1
-        else:
-            sync_directory(folder)  # before a newcomer takes the name: a power cut must not leave only that
-            return aside
+            continue  # RACE: it has just been taken
+        sync_directory(folder)  # before a newcomer takes the name: a power cut must not leave only that
+        return aside
+
+
+def last_aside(path: str) -> str | None:
+    """Return the newest of the names that set_aside() gave to what lay at `path`, None if there is none."""
+    stem, extension = os.path.splitext(path)
+    number = 0
+    while os.path.lexists(f"{stem}~{number + 1}{extension}"):
+        number += 1
+    return f"{stem}~{number}{extension}" if number else None
+
+
+def _free(folder: str, name: bytes, extension: str, longest: int) -> str:
+    """Return a name that nothing has, looking at few of those that are taken: there may be many."""
+
+    def named(number: int) -> str:
+        mark = f"~{number}"
+        return f"{folder}/{os.fsdecode(name[: longest - len(mark)])}{mark}{extension}"
+
+    taken, free = 0, 1
+    while os.path.lexists(named(free)):
+        taken, free = free, 2 * free
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        taken, free = (middle, free) if os.path.lexists(named(middle)) else (taken, middle)
+    return named(free)
 
 
 def is_written(descriptor: int) -> bool:
@@ -272,9 +298,9 @@ def is_written(descriptor: int) -> bool:
 
 
 def stamp(path: str | int, seconds: float) -> None:
-    """Set the file's modification time, to the microsecond."""
+    """Set the file's modification time, to the microsecond. A link is not followed."""
     nanoseconds = round(seconds * 1_000_000) * 1000
-    os.utime(path, ns=(nanoseconds, nanoseconds))
+    os.utime(path, ns=(nanoseconds, nanoseconds), follow_symlinks=isinstance(path, int))
 
 
 def stamp_now(path: str | int, seconds: float) -> None:
@@ -285,7 +311,7 @@ def stamp_now(path: str | int, seconds: float) -> None:
     try:
         stamp(path, seconds)
     except PermissionError:
-        os.utime(path)
+        os.utime(path, follow_symlinks=isinstance(path, int))
 
 
 def remove(path: str) -> bool:
@@ -298,18 +324,26 @@ def remove(path: str) -> bool:
 
 
 def make_directory(path: str, mode: int = 0o700) -> bool:
-    """Make the directory with exactly `mode`; return False if it was there."""
+    """Make the directory with exactly `mode`; return False if it was there. Raises NotADirectoryError where another thing is."""
     try:
         os.mkdir(path, mode)
     except FileExistsError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
         return False
     os.chmod(path, mode)
     return True
 
 
 def set_mode(path: str, mode: int) -> None:
-    """Let the file or directory have exactly `mode`."""
-    os.chmod(path, mode)
+    """Let the file or directory have exactly `mode`. A link is not followed: raises OSError with ELOOP."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        os.chmod(f"/proc/self/fd/{descriptor}", mode)
+    finally:
+        os.close(descriptor)
 
 
 def make_parents(path: str) -> None:
@@ -358,7 +392,7 @@ def shorten(path: str, spare: str, keep: int, mode: int) -> None:
 
     Readers that have it open keep the old file. A crash leaves the old or the new.
     """
-    with open(path, "rb") as whole:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as whole:
         size = os.fstat(whole.fileno()).st_size
         target = write_new(spare, b"", mode)
         try:

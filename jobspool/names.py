@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from jobspool import durable
-from jobspool.job import last_mark, same_time
+from jobspool.job import id_of, last_mark, same_time
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES
 
 TYPE_CHECKING = False
@@ -31,6 +31,32 @@ def take_out(spool: Spool, state: str, id: str, found: os.stat_result) -> str | 
         return spare
     put_back(spare, path)  # RACE: another of its name came in this instant
     return None
+
+
+def set_aside(spool: Spool, state: str, id: str, newcomer: str) -> None:
+    """Give the job that lies there a name of its own, on the disk, before the one of its name in `newcomer` takes its place.
+
+    Its logs get that name, too: where the newcomer was in their way they are the last that were set aside.
+    """
+    older, newer = spool.read(state, id), spool.read(newcomer, id)
+    try:
+        aside = durable.set_aside(spool.path(state, id))
+    except FileNotFoundError:
+        return  # RACE: it has gone by itself
+    other = id_of(os.path.basename(aside))
+    for number in range(1, len(older.attempts) + 1 if older else 1):
+        for stream in ("out", "err"):
+            path = spool.log_path(id, number, stream)
+            own = path if newer is None or number > len(newer.attempts) else durable.last_aside(path)
+            if own is not None:
+                _move_log(own, spool.log_path(other, number, stream))
+
+
+def _move_log(path: str, target: str) -> None:
+    try:
+        durable.move(path, target)
+    except OSError:
+        pass  # it printed nothing, or hands took it; or what the disk keeps there goes as a log whose job is gone
 
 
 def put_back(spare: str, path: str) -> None:

@@ -53,13 +53,13 @@ def user(pid: int) -> int | None:
 
 
 def members(group: int) -> list[int]:
-    """Return the ids of the processes in the group that are not zombies."""
+    """Return the ids of the processes in the group that are not zombies, and of its first one, which may have left it."""
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         fields = _stat(int(name))
-        if fields and fields[0] not in "ZX" and int(fields[GROUP]) == group:
+        if fields and fields[0] not in "ZX" and group in (int(fields[GROUP]), int(name)):
             found.append(int(name))
     return found
 
@@ -107,13 +107,19 @@ def words_of(pid: int) -> str:
 
 
 def end_group(group: int, number: int) -> None:
-    """Send the signal to each process of the group that we may signal; it may be gone."""
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        pass  # RACE: the last of them ended by itself
-    except PermissionError:
-        pass  # all have become another user's, as with sudo: who waits for them sees that they live
+    """Send the signal to each process of the group that we may signal, and to its first one, which may have left it."""
+    for send in (os.killpg, _kill_if_apart):
+        try:
+            send(group, number)
+        except ProcessLookupError:
+            pass  # RACE: the last of them ended by itself
+        except PermissionError:
+            pass  # all have become another user's, as with sudo: who waits for them sees that they live
+
+
+def _kill_if_apart(pid: int, number: int) -> None:
+    if os.getpgid(pid) != pid:
+        os.kill(pid, number)
 
 
 def wait_for_group(group: int, seconds: float) -> bool:

@@ -49,6 +49,7 @@ def plan(spool: Spool, running: frozenset[str] = frozenset(), after_boot: bool =
     last = {entry.job: entry.name for entry in dead}
     orphans = [Step("orphan", (id, last.get(id, "?"))) for id in spool.names(PROCESSING) if id not in running and id not in held]
     forget = [Step("forget", entry) for entry in dead if entry.job is None or entry.job not in held]
+    forget += [Step("forget", entry) for entry in roster.strangers(spool)]
     links = _links(spool) if after_boot else []
     return [*orphans, *forget, *(Step("leftover", path) for path in _leftovers(spool)), *links]
 
@@ -110,6 +111,8 @@ class Leftovers:
         now = self._clock()
         found = leftovers(self._spool, settings, self._age)
         for entry, grace in found:
+            if not roster.may_end(entry):
+                continue
             if entry.group not in self._told:
                 process.end_group(entry.group, signal.SIGTERM)
             elif now > self._told[entry.group] + grace:
@@ -237,6 +240,8 @@ def _leftovers(spool: Spool) -> list[str]:
     Of those that nothing was written to yet, for a minute: they were to hold the outcome of a job whose worker was killed.
     """
     old = []
+    if os.path.islink(f"{spool.root}/tmp"):
+        return old  # what lies behind it is nobody's leftover
     try:
         for entry in os.scandir(f"{spool.root}/tmp"):
             found = entry.stat(follow_symlinks=False)

@@ -9,13 +9,13 @@ import heapq
 import itertools
 import math
 import os
-import stat
+import re
 import time
 
 from jobspool import durable, names
 from jobspool.config import keep_of
 from jobspool.errors import NotAJob
-from jobspool.job import id_of, parse
+from jobspool.job import id_of, last_mark, parse, same_time
 from jobspool.spool import read_file
 from jobspool.states import DEAD, DONE, STATES
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jobspool.config import Settings
     from jobspool.spool import Spool
 
+LOG = re.compile(r"(.+)\.\d+(?:~\d+)?\.(?:out|err)", re.DOTALL)
 A_DAY = 86_400.0
 SLICE = 0.005  # seconds of work at one go
 BETWEEN = 0.02  # seconds between two slices of a walk
@@ -41,11 +42,14 @@ class Pruner:
         self.spool = spool
         self.at = self._logs_at = 0.0
         self._walk: Iterator[None] | None = None
+        self._rules: tuple | None = None
         self._busy = 0.0  # seconds that this walk has worked
 
     def step(self, settings: Settings) -> None:
         """Go on with the walk for a slice, or begin one. Raises OSError; the next step begins anew."""
         begun = time.monotonic()
+        if self._rules != (settings.keep_done, settings.keep_dead):
+            self._rules, self._walk = (settings.keep_done, settings.keep_dead), None
         walk, self._walk = self._walk or self._whole(settings, begun), None
         unfinished = any(time.monotonic() - begun > SLICE for _ in walk)
         self._busy += time.monotonic() - begun
@@ -57,11 +61,18 @@ class Pruner:
             self._busy = 0.0
 
     def _whole(self, settings: Settings, clock: float) -> Iterator[None]:
+        refused: list[OSError] = []
         for state, rule in ((DONE, settings.keep_done), (DEAD, settings.keep_dead)):
-            yield from prune_state(self.spool, state, rule)
+            yield from prune_state(self.spool, state, rule, settings, refused)
         if clock >= self._logs_at:
             self._logs_at = clock + LOGS_EVERY
             yield from prune_logs(self.spool)
+        if refused:
+            raise refused[0]
+
+    def is_due(self, settings: Settings, clock: float) -> bool:
+        """Tell whether step() is to be called: it is time to, or another rule is to be kept than in the last step."""
+        return clock >= self.at or self._rules != (settings.keep_done, settings.keep_dead)
 
 
 def pause(settings: Settings) -> float:
@@ -71,23 +82,41 @@ def pause(settings: Settings) -> float:
     return min(LATEST, max(SOONEST, min([age / 10 for age in ages] + [10.0] * bool(counts), default=LATEST)))
 
 
-def prune_state(spool: Spool, state: str, rule: str | int) -> Iterator[None]:
-    """Remove the jobs of that state that are older, or more, than `rule` keeps; yields after each file it looks at."""
+def prune_state(spool: Spool, state: str, rule: str | int, settings: Settings, refused: list[OSError]) -> Iterator[None]:
+    """Remove the jobs of that state that are older, or more, than `rule` keeps; yields after each file it looks at.
+
+    Files that would never be run are never removed. Why the disk keeps one comes to `refused`, and keeps it from no other.
+    """
     age, count = keep_of(rule)
     if age is None and count is None:
         return
     if age is not None:
-        before = spool.now() - age
+        before = (spool.now() - age, "")
+    elif count == 0:
+        before = (math.inf, "")
     else:
-        newest = [-math.inf] * count  # a heap: its first is the oldest that is kept
-        for _, found in _files(spool.folder(state)):
-            heapq.heappushpop(newest, found.st_mtime_ns / 1e9)
+        newest: list[tuple[float, str]] = []  # a heap: its first is the oldest that is kept
+        for id, found in _files(spool, state, settings):
+            place = (found.st_mtime_ns / 1e9, id)
+            heapq.heappush(newest, place) if len(newest) < count else heapq.heappushpop(newest, place)
             yield
-        before = newest[0] if count else math.inf
-    for id, found in _files(spool.folder(state)):
-        if found.st_mtime_ns / 1e9 < before:
-            prune(spool, state, id, found)
+        before = newest[0] if len(newest) == count else (-math.inf, "")
+    for id, found in _files(spool, state, settings):
+        if (found.st_mtime_ns / 1e9, id) < before:
+            try:
+                if age is None or _came(spool, state, id, found) < before[0]:
+                    prune(spool, state, id, found)
+            except OSError as error:
+                refused.append(error)
         yield
+
+
+def _came(spool: Spool, state: str, id: str, found: os.stat_result) -> float:
+    """Return when the job came to that state: as its record says, else when hands moved it there, which rename(2) notes."""
+    job = spool.read(state, id)
+    if job and same_time(last_mark(job.record), found.st_mtime_ns / 1e9):
+        return found.st_mtime_ns / 1e9
+    return max(found.st_mtime_ns, found.st_ctime_ns) / 1e9
 
 
 def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
@@ -98,7 +127,8 @@ def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
     spare = names.take_out(spool, state, id, found)
     if spare is None:
         return False
-    for number in range(1, _attempts(spare, min(found.st_size, MOST_READ)) + 1):
+    attempts = 0 if _is_anywhere(spool, id) else _attempts(spare, min(found.st_size, MOST_READ))  # the last of a name takes them
+    for number in range(1, attempts + 1):
         for stream in ("out", "err"):
             _remove_log(spool.log_path(id, number, stream))
     durable.remove(spare)
@@ -106,10 +136,18 @@ def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
 
 
 def prune_logs(spool: Spool) -> Iterator[None]:
-    """Remove the logs, a day old, whose job is in no state: hands removed it, or a crash cut prune() short."""
+    """Remove the logs, a day old, whose job is in no state: hands removed it, or a crash cut prune() short.
+
+    What isn't called as a log of a job is, stays; and where logs/ is a link, all that lies behind it.
+    """
+    if os.path.islink(f"{spool.root}/logs"):
+        return
     with os.scandir(f"{spool.root}/logs") as entries:
         for entry in entries:
-            id = entry.name.rsplit(".", 2)[0]
+            if not (log := LOG.fullmatch(entry.name)):
+                yield
+                continue
+            id = log[1]
             try:
                 old = spool.now() - entry.stat(follow_symlinks=False).st_mtime > A_DAY
             except FileNotFoundError:
@@ -119,14 +157,14 @@ def prune_logs(spool: Spool) -> Iterator[None]:
             yield
 
 
-def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    with os.scandir(folder) as entries:
+def _files(spool: Spool, state: str, settings: Settings) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(spool.folder(state)) as entries:
         for entry in entries:
             try:
                 found = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if (id := id_of(entry.name)) is not None and stat.S_ISREG(found.st_mode):
+            if (id := id_of(entry.name)) is not None and spool.distrust(found, settings) is None:
                 yield id, found
 
 

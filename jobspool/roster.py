@@ -28,7 +28,8 @@ LARGEST = 8 * ROOM  # bytes that are read of one: an id of odd characters makes 
 # name, pid, start, boot: the process (its start in clock ticks since that boot). supervisor: the pid of a worker's parent.
 # job, attempt (its number), group, group_start, since: what it runs, as which process group, since when; None when idle.
 # While a job is being started it has no group yet.
-Entry = namedtuple("Entry", "path role name pid start boot supervisor job group group_start since attempt")
+# spool: the device and inode of the directory that it serves. owner: the user whose file it is.
+Entry = namedtuple("Entry", "path owner role name pid start boot spool supervisor job group group_start since attempt")
 
 TOO_LARGE = 1 << 63  # for a number of the kernel's
 MAYBE_TEXT, MAYBE_NUMBER = (str, type(None)), (int, type(None))
@@ -56,6 +57,7 @@ class Place:
             "pid": self.pid,
             "start": process.started(self.pid),
             "boot": process.boot(),
+            "spool": identity(spool),
             "supervisor": supervisor,
         }
         self._mode = mode
@@ -107,18 +109,38 @@ def running(job: str, attempt: int, group: int | None = None) -> dict:
 
 
 def entries(spool: Spool, job: str | None = None) -> list[Entry]:
-    """Return who has a file in workers/, living or not; with `job`, who runs it. Files that can't be read are left out."""
+    """Return who has a file in workers/, living or not; with `job`, who runs it.
+
+    Left out are files that can't be read, and those that came with a copy of another spool: see strangers().
+    """
+    here = identity(spool)
+    return [entry for entry in _all(spool, job) if entry.spool == here]
+
+
+def strangers(spool: Spool) -> list[Entry]:
+    """Return the entries that came with a copy of another spool: whom they name serves that."""
+    here = identity(spool)
+    return [entry for entry in _all(spool) if entry.spool != here]
+
+
+def _all(spool: Spool, job: str | None = None) -> list[Entry]:
     found = []
     mark = b"" if job is None else json.dumps(job).encode()
     try:
         names = os.listdir(f"{spool.root}/workers")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return found
     for name in sorted(names):
         path = f"{spool.root}/workers/{name}"
-        if name.endswith(".json") and mark in (content := _read(path)) and (entry := _entry(path, content)):
+        if name.endswith(".json") and mark in (read := _read(path))[0] and (entry := _entry(path, *read)):
             found.append(entry)
     return [entry for entry in found if job in (None, entry.job)]
+
+
+def identity(spool: Spool) -> list[int]:
+    """Return what tells the spool from a copy of it: the device and inode of its directory."""
+    found = os.stat(spool.root)
+    return [found.st_dev, found.st_ino]
 
 
 def living(spool: Spool) -> list[Entry]:
@@ -137,10 +159,12 @@ def is_alive(entry: Entry) -> bool:
 
 
 def _wrote(entry: Entry) -> bool:
-    try:
-        return os.lstat(entry.path).st_uid == process.user(entry.pid)
-    except FileNotFoundError:
-        return False  # RACE: it has just left
+    return entry.owner == process.user(entry.pid)
+
+
+def may_end(entry: Entry) -> bool:
+    """Tell whether a process of the group that the entry names is its writer's: of nobody else's is a group to be ended."""
+    return any(process.user(pid) == entry.owner for pid in process.members(entry.group))
 
 
 def group_lives(entry: Entry) -> bool:
@@ -202,23 +226,24 @@ def forget(entry: Entry) -> None:
     durable.remove(entry.path)
 
 
-def _read(path: str) -> bytes:
+def _read(path: str) -> tuple[bytes, int]:
+    """Return the file's content, and its owner."""
     try:
         descriptor = os.open(path, READ)
     except OSError:
-        return b""  # RACE: it has just gone
+        return b"", -1  # RACE: it has just gone
     try:
-        return os.read(descriptor, LARGEST)
+        return os.read(descriptor, LARGEST), os.fstat(descriptor).st_uid
     except OSError:
-        return b""
+        return b"", -1
     finally:
         os.close(descriptor)
 
 
-def _entry(path: str, content: bytes) -> Entry | None:
+def _entry(path: str, content: bytes, owner: int) -> Entry | None:
     try:
         said = json.loads(content)
-        entry = Entry(path, *(said.get(word) for word in Entry._fields[1:]))
+        entry = Entry(path, owner, *(said.get(word) for word in Entry._fields[2:]))
         return entry if _is_whole(entry) else None
     except (ValueError, AttributeError, RecursionError):
         return None  # RACE: it is being written

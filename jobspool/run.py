@@ -11,6 +11,7 @@ import os
 import resource
 import select
 import signal
+import stat
 import time
 
 from jobspool import command, durable, process
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LOCK = 100  # the lock's descriptor in the job: beyond those that shell scripts use
 LOOK_EVERY = 1.0  # seconds between looks at a running job: is it still in its place, how long are its logs
+LONGEST_NAME = 240  # bytes of a log's name before its ending
 LOOK_SOON = 0.05  # the same, while its logs are being cut
 DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 REASONS = {errno.ENOENT: 127, errno.ENOTDIR: 127}
@@ -190,21 +192,22 @@ class Logs:
 
         Raises OSError, once both are closed; then they may stay as they are.
         """
-        sizes = {path: os.fstat(descriptor).st_size for path, descriptor in zip(self._paths, self._files, strict=True)}
-        for descriptor in self._files:
-            os.close(descriptor)
-        for path in sorted(sizes, key=sizes.get):
-            if sizes[path] == 0:
-                durable.remove(path)
-            elif sizes[path] > self.limit and os.path.lexists(path):  # else hands took it
-                durable.shorten(path, self.spare(), self.limit // 2, self.mode)
+        files = list(zip(self._paths, self._files, strict=True))
+        try:
+            for path, descriptor in sorted(files, key=lambda file: os.fstat(file[1]).st_size):
+                size = os.fstat(descriptor).st_size
+                if (size == 0 or size > self.limit) and durable.lies_at(path, descriptor):  # else hands took it
+                    durable.remove(path) if size == 0 else durable.shorten(path, self.spare(), self.limit // 2, self.mode)
+        finally:
+            for descriptor in self._files:
+                os.close(descriptor)
 
     def _open(self, path: str) -> int:
         while True:
             try:
                 return durable.open_log(path, self.mode)
             except FileExistsError:  # of an older job of this name, or of an attempt whose worker was lost with its record
-                durable.set_aside(path)
+                durable.set_aside(path, LONGEST_NAME)
 
 
 def end_logs(claim: Claim, settings: Settings) -> None:
@@ -212,9 +215,10 @@ def end_logs(claim: Claim, settings: Settings) -> None:
     for stream in ("out", "err"):
         path = claim.spool.log_path(claim.id, claim.number, stream)
         try:
-            size = os.lstat(path).st_size
+            found = os.lstat(path)
         except FileNotFoundError:
             continue
+        size = found.st_size if stat.S_ISREG(found.st_mode) else 1
         if size == 0:
             durable.remove(path)
         elif size > settings.log_max_bytes:

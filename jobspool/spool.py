@@ -405,13 +405,20 @@ def read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:
         os.close(descriptor)
 
 
+PIECE = 65_536  # bytes that are read at one go
+
+
 def read_open(descriptor: int, limit: int) -> bytes:
     """Return the open file's content from its beginning, up to one byte more than a job of `limit` bytes can grow to."""
     most = largest(limit)
-    content = os.pread(descriptor, 65536, 0)
-    while len(content) <= most and (more := os.pread(descriptor, most + 1 - len(content), len(content))):
-        content += more
-    return content
+    content = os.pread(descriptor, PIECE, 0)
+    if len(content) < PIECE or content.lstrip()[:1] not in (b"{", b""):
+        return content  # no JSON object: whatever follows, nobody need read it
+    pieces, length = [content], len(content)
+    while length <= most and (more := os.pread(descriptor, min(PIECE, most + 1 - length), length)):
+        pieces.append(more)
+        length += len(more)
+    return b"".join(pieces)
 
 
 def _removed(path: str) -> bool:

@@ -110,7 +110,7 @@ class Supervisor:
         self.sight.look_around(clock)
         self._give_up_unfit()
         self._hand_out()
-        if clock >= self.pruner.at:
+        if self.pruner.is_due(self.sight.settings, clock):
             self.pruner.at = clock + MEND_EVERY
             self._try(lambda: self.pruner.step(self.sight.settings), "old jobs are kept")
         if self.drain and not self.stopping and self._try(self._is_drained):

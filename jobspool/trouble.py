@@ -12,6 +12,8 @@ CURES = {
     errno.EDQUOT: "make room there, or raise the quota",
     errno.EROFS: "mount it for writing",
     errno.EIO: "the disk fails: dmesg says more",
+    errno.EXDEV: "all of the spool must be on one file system",
+    errno.ENOTDIR: "move away what lies there: it is made anew",
 }
 CURES_OF_THE_MACHINE = {
     errno.EMFILE: "raise the limit: ulimit -n",
@@ -32,6 +34,8 @@ def told(error: OSError, root: str) -> str:
     folder = os.path.dirname(path)
     cure = CURES.get(error.errno)
     where = folder if cure and folder.startswith(f"{root}/") else path  # one file is like the other when a disk is full
+    if error.errno == errno.EXDEV and isinstance(error.filename2, str):
+        where = os.path.dirname(error.filename2)
     return ": ".join(filter(None, (error.strerror or str(error), where, cure)))
 
 

@@ -26,7 +26,7 @@ def distrust(found: os.stat_result, root: str, group: str | None, user: int | No
     if found.st_nlink != 1 and not linked:
         return f"it has {found.st_nlink} links: copy it instead of linking"
     user = os.geteuid() if user is None else user
-    if found.st_uid not in (user, 0) and not is_member(found.st_uid, group):
+    if found.st_uid not in (user, 0) and not (is_member(found.st_uid, group) and _is_for(root, group)):
         return f"it belongs to {user_name(found.st_uid)}, whom this worker doesn't serve"
     if found.st_mode & stat.S_IWOTH:
         return "anyone may write it: chmod o-w"
@@ -64,6 +64,14 @@ def is_member(uid: int, group: str | None) -> bool:
         return grp.getgrnam(group).gr_gid in os.getgrouplist(user.pw_name, user.pw_gid)
     except (KeyError, ValueError):  # no such user or group, or no name that one can have
         return False
+
+
+def _is_for(root: str, group: str) -> bool:
+    """Tell whether the spool was made for that group: its directory says so, which only its owner can change."""
+    import grp
+
+    found = os.stat(root)
+    return bool(found.st_mode & stat.S_ISGID) and found.st_gid == grp.getgrnam(group).gr_gid
 
 
 def user_name(uid: int) -> str:

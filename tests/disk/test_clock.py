@@ -81,7 +81,7 @@ def test_what_was_done_is_kept_by_the_clock(spool, clock):
     put(spool, "x", NOON - 60, "done")
     for step, left in ((-A_DAY, ["x"]), (A_DAY - 120, ["x"]), (A_DAY, [])):
         clock.time = NOON + step
-        list(retention.prune_state(spool, "done", "1d"))
+        list(retention.prune_state(spool, "done", "1d", Settings(), []))
         assert spool.names("done") == left
 
 

@@ -52,6 +52,7 @@ def infested(tmp_path_factory):
         Path(spool.folder(state), f"{NAME}.part").touch()
     Path(spool.root, "tmp", NAME).write_text(EVIL)
     me = {"role": "worker", "name": EVIL, "pid": os.getpid(), "start": process.started(os.getpid()), "boot": process.boot()}
+    me["spool"] = roster.identity(spool)
     doing = {"job": f"ran {NAME}", "since": "2026-01-01T00:00:00Z", "supervisor": 1}
     Path(spool.root, "workers", "worker-1.json").write_text(json.dumps({**me, **doing}))
     assert [entry.name for entry in roster.living(spool)] == [EVIL]

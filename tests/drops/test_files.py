@@ -177,7 +177,7 @@ def test_a_sparse_file_of_10_gib_is_no_job_and_is_not_read_to_its_end(spool):
         fence(spool)
         job = comes_to(spool, "x", "dead")
         found = os.stat(spool.path("dead", "x"))
-    assert job.problem == "larger than max_job_bytes (1048576 bytes)"
+    assert job.problem.startswith("not JSON: ")
     assert (found.st_size, found.st_blocks) == (10 << 30, 0)
 
 
@@ -222,7 +222,12 @@ def test_a_file_in_workers_speaks_for_nobody_but_its_writer(spool):
     """`stop` signals what it names, and recovery ends a group: so it must be whole, and its owner's."""
     bystander = subprocess.Popen(["sleep", "1000"])
     try:
-        me = {"pid": bystander.pid, "start": process.started(bystander.pid), "boot": process.boot()}
+        me = {
+            "pid": bystander.pid,
+            "start": process.started(bystander.pid),
+            "boot": process.boot(),
+            "spool": roster.identity(spool),
+        }
         whole = {"role": "supervisor", "name": "x", **me}
         wrong = (
             {"role": None},

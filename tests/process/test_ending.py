@@ -1,17 +1,19 @@
 """How attempts and workers are ended."""
 
 import fcntl
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from kit import QUEUECTL, comes_to, drop, end, gone, let_pass, log, mv, pool, queuectl, until, where, workers
+from kit import QUEUECTL, comes_to, drop, end, everyone, gone, let_pass, log, mv, pool, queuectl, until, where, workers
 from nobody import NOBODY, as_nobody, spool_of_nobody
 
-from jobspool import config
+from jobspool import Spool, config
 
 
 def pids(path):
@@ -235,3 +237,66 @@ def test_what_hands_stop_while_it_runs_again_has_its_tries_again(spool, tmp_path
         until((tmp_path / "again").exists, "its second try")
         mv(spool, "x", "processing", "dead")
         until(lambda: spool.read("dead", "x").attempts[-1]["verdict"] == "dead", "word in its file")
+
+
+LEAVES = """
+import os, time
+if os.fork() == 0:
+    os.setpgid(0, 0)
+    time.sleep(1000)
+child = int(open(f"/proc/self/task/{os.getpid()}/children").read())
+while os.getpgid(child) != child:
+    time.sleep(0.01)
+os.setpgid(0, child)
+open(PLACE, "w").close()
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("how", ["timeout", "mv", "stop --now"])
+def test_a_main_process_that_leaves_its_group_is_ended_all_the_same(spool, tmp_path, how):
+    """What it left that for lives on, as what a job puts into the background does: so the test ends that."""
+    place = tmp_path / "left"
+    argv = [sys.executable, "-c", LEAVES.replace("PLACE", repr(str(place)))]
+    spool.add(argv=argv, id="x", max_retries=0, timeout=1 if how == "timeout" else None)
+    with pool(spool) as supervisor:
+        until(place.exists, "it to leave")
+        (main,) = (entry["group"] for entry in everyone(spool) if entry.get("group"))
+        child = int(Path(f"/proc/{main}/task/{main}/children").read_text())
+        try:
+            if how == "mv":
+                mv(spool, "x", "processing", "dead")
+            if how == "stop --now":
+                assert queuectl("stop", "--now", spool=spool).returncode == 0
+            until(lambda: gone(main), "its end")
+            state = "pending" if how == "stop --now" else "dead"
+            until(lambda: where(spool, "x") == [state], state)
+            until(lambda: supervisor.poll() is not None or not any(entry.get("job") for entry in everyone(spool)), "rest")
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_stopping_a_copy_of_a_spool_leaves_the_original_alone(spool, tmp_path):
+    spool.add("sleep 1000", id="x")
+    with pool(spool) as supervisor:
+        until(lambda: any(entry.get("group") for entry in everyone(spool)), "the job to run")
+        shutil.copytree(spool.root, tmp_path / "copy", symlinks=True)
+        copy = Spool(str(tmp_path / "copy"))
+        assert "workers     none is running" in queuectl("status", spool=copy).stdout
+        assert queuectl("stop", "--now", spool=copy).returncode == 1
+        Path(copy.path("processing", "x")).unlink()
+        with pool(copy):
+            let_pass(1)
+            assert sorted(os.listdir(f"{copy.root}/workers")) == sorted(f"{e['role']}-{e['pid']}.json" for e in everyone(copy))
+        assert (supervisor.poll(), where(spool, "x")) == (None, ["processing"])
+        assert not gone(next(entry["group"] for entry in everyone(spool) if entry.get("group")))
+
+
+def test_a_long_wrong_key_in_config_json_is_told_in_few_words(spool):
+    with pool(spool) as supervisor:
+        Path(spool.root, "config.json").write_text(json.dumps({"k" * 200_000: 1}))
+        for id in ("x", "y"):
+            drop(spool, id, {"command": "true"})
+            comes_to(spool, id, "done")
+    assert b"last good settings" in supervisor.log.read_bytes()
+    assert (supervisor.returncode, len(supervisor.log.read_bytes()) < 5000) == (0, True)

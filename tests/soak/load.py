@@ -6,7 +6,7 @@ import random
 import time
 from collections import namedtuple
 
-from jobspool.job import written
+from jobspool.job import iso, seconds, written
 from jobspool.states import DEAD, DONE, PENDING
 
 MARK = ": > {said}/$QUEUECTL_JOB_ID.$QUEUECTL_ATTEMPT"  # a run's word to the witness: the time of the file is when it started
@@ -51,11 +51,11 @@ class Load:
     def prepare(self):
         """Write some old jobs, with a log each, until there are OLD_JOBS to lay."""
         then = time.time() - OLD
-        entry = {"number": 1, "ended": "2026-11-24T10:15:30Z", "verdict": "done"}
+        entry = {"number": 1, "ended": iso(then), "verdict": "done"}
         for number in range(len(self._old), min(len(self._old) + AT_ONCE, OLD_JOBS)):
             id = f"laid-{self.count}-{number}"
             log, file = self._file(f"{id}.log", b"said\n"), self._file(id, written({"command": "true", "attempts": [entry]}))
-            os.utime(file, (then, then))
+            os.utime(file, (seconds(entry["ended"]),) * 2)
             self._old.append((id, log, file))
 
     def lay(self):

@@ -12,7 +12,7 @@ import pytest
 from kit import alive, comes_to, drop, everyone, new_spool, pool, queuectl, until, workers
 
 from jobspool import claim as claims
-from jobspool import doctor, process
+from jobspool import doctor, process, roster
 from jobspool.states import STATES
 
 HOUR = 3600
@@ -112,7 +112,14 @@ def far(spool):
 
 
 def stale(spool):
-    known = {"role": "worker", "name": "here:4194304", "pid": 4194304, "start": 1, "boot": process.boot()}
+    known = {
+        "role": "worker",
+        "name": "here:4194304",
+        "pid": 4194304,
+        "start": 1,
+        "boot": process.boot(),
+        "spool": roster.identity(spool),
+    }
     Path(spool.root, "workers", "worker-4194304.json").write_text(json.dumps(known))
 
 

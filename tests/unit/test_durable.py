@@ -314,3 +314,40 @@ def test_what_is_filled_again_with_less_holds_nothing_of_before(tmp_path):
     durable.fill(descriptor, b"short", 4096)
     os.close(descriptor)
     assert (tmp_path / "x").read_bytes() == b"short"
+
+
+def test_the_next_number_is_found_without_looking_at_all(tmp_path, monkeypatch):
+    for number in range(1, 1001):
+        (tmp_path / f"x~{number}.json").touch()
+    (tmp_path / "x.json").touch()
+    looks = []
+    monkeypatch.setattr(os.path, "lexists", lambda path: looks.append(path) or os.access(path, os.F_OK))
+    assert durable.set_aside(f"{tmp_path}/x.json") == f"{tmp_path}/x~1001.json"
+    assert len(looks) < 25
+
+
+def test_a_name_that_is_set_aside_is_never_too_long_for_a_job(tmp_path):
+    for length in (198, 199, 200):
+        path = tmp_path / f"{'n' * length}.json"
+        path.touch()
+        aside = os.path.basename(durable.set_aside(str(path)))
+        assert len(aside.removesuffix(".json")) == 200
+
+
+def test_a_mode_is_never_set_through_a_link(tmp_path):
+    (tmp_path / "secret").touch(0o600)
+    (tmp_path / "link").symlink_to("secret")
+    with pytest.raises(OSError, match="symbolic links"):
+        durable.set_mode(f"{tmp_path}/link", 0o777)
+    durable.stamp_now(f"{tmp_path}/link", 1.0)
+    assert ((tmp_path / "secret").stat().st_mode & 0o777, (tmp_path / "secret").stat().st_mtime > 1) == (0o600, True)
+    durable.set_mode(f"{tmp_path}/secret", 0o640)
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_directory_that_is_a_link_is_not_taken_for_one(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "tmp").symlink_to("elsewhere")
+    with pytest.raises(NotADirectoryError):
+        durable.make_directory(f"{tmp_path}/tmp")
+    assert not durable.make_directory(f"{tmp_path}/elsewhere")

@@ -1,6 +1,7 @@
 """A file that a power cut left under two names keeps the one that it was moved to."""
 
 import os
+from pathlib import Path
 
 import pytest
 from kit import drop, where
@@ -101,3 +102,21 @@ def test_a_failed_job_that_hands_had_put_to_the_dead_does_not_come_back(spool):
     linked(spool, "failed", "dead")
     assert claims.due_again(spool, "x", spool.now()) is None
     assert where(spool, "x") == ["dead"]
+
+
+def test_a_job_that_is_set_aside_takes_its_logs_along(spool):
+    """Those that were in the newcomer's way have another name already."""
+    spool.ready()
+    tried = {"ended": "2026-01-01T00:00:00Z", "verdict": "failed"}
+    drop(spool, "x", {"command": "older", "attempts": [tried, tried]}, "done")
+    drop(spool, "x", {"command": "newer", "attempts": [tried]}, "processing")
+    for name, said in {"x.1~1.out": "older 1", "x.1.out": "newer 1", "x.2.out": "older 2", "x.2.err": "older 2"}.items():
+        Path(spool.root, "logs", name).write_text(said)
+    claims.move(spool, "x", "processing", "done")
+    assert {name: Path(spool.root, "logs", name).read_text() for name in os.listdir(f"{spool.root}/logs")} == {
+        "x~1.1.out": "older 1",
+        "x.1.out": "newer 1",
+        "x~1.2.out": "older 2",
+        "x~1.2.err": "older 2",
+    }
+    assert (spool.read("done", "x").record["command"], spool.read("done", "x~1").record["command"]) == ("newer", "older")

@@ -8,6 +8,7 @@ import pytest
 from kit import drop, where
 
 from jobspool import Spool, config, durable, retention
+from jobspool.job import iso, seconds
 
 NOW = 2_000_000_000.0
 DAY = 86_400.0
@@ -30,8 +31,10 @@ def lay(spool, id, state, age, attempts=0):
 
 
 def walk(spool, state, rule):
-    for _ in retention.prune_state(spool, state, rule):
+    refused = []
+    for _ in retention.prune_state(spool, state, rule, spool.settings(), refused):
         pass
+    return refused
 
 
 def logs(spool):
@@ -220,3 +223,81 @@ def test_after_trouble_the_walk_begins_anew(spool, monkeypatch):
             pruner.step(config.Settings())
     pruner.step(config.Settings())
     assert where(spool, "a") == []
+
+
+def test_the_logs_of_a_name_stay_while_another_job_has_it(spool):
+    """It may be running just now, and these be what it prints."""
+    lay(spool, "a", "done", 9 * DAY, attempts=1)
+    lay(spool, "a", "processing", 0)
+    walk(spool, "done", "1d")
+    assert (where(spool, "a"), len(logs(spool))) == (["processing"], 2)
+
+
+def test_what_is_not_called_as_a_log_of_a_job_stays(spool, tmp_path):
+    for name in ("supervisor.log", "notes.txt", "a.b.out", "gone.1.out"):
+        path = Path(spool.root, "logs", name)
+        path.write_text("said")
+        os.utime(path, (NOW - 2 * DAY,) * 2)
+    list(retention.prune_logs(spool))
+    assert logs(spool) == ["a.b.out", "notes.txt", "supervisor.log"]
+    os.rename(f"{spool.root}/logs", tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "gone.1.out").write_text("not ours")
+    os.utime(tmp_path / "elsewhere" / "gone.1.out", (NOW - 2 * DAY,) * 2)
+    os.symlink(tmp_path / "elsewhere", f"{spool.root}/logs")
+    list(retention.prune_logs(spool))
+    assert "gone.1.out" in os.listdir(tmp_path / "elsewhere")
+
+
+def test_what_is_never_run_is_never_removed(spool, tmp_path):
+    for id in ("linked", "open"):
+        lay(spool, id, "done", 9 * DAY)
+    os.link(spool.path("done", "linked"), tmp_path / "elsewhere")
+    os.chmod(spool.path("done", "open"), 0o666)
+    walk(spool, "done", "1d")
+    walk(spool, "done", 0)
+    assert sorted(spool.names("done")) == ["linked", "open"]
+
+
+def test_what_the_disk_keeps_keeps_no_other(spool, monkeypatch):
+    for id in "abc":
+        lay(spool, id, "done", 9 * DAY)
+    plain = durable.move_own
+
+    def refuse(source, target):
+        if source.endswith("/b.json"):
+            raise PermissionError(1, "no")
+        plain(source, target)
+
+    monkeypatch.setattr(durable, "move_own", refuse)
+    assert ([error.errno for error in walk(spool, "done", "1d")], spool.names("done")) == ([1], ["b"])
+
+
+def test_an_old_job_that_hands_put_into_done_is_kept_from_then_on(spool):
+    """mv leaves its time as it is; what was recorded there is as old as its record says."""
+    now = time.time()
+    spool = Spool(spool.root)
+    ended = {"ended": iso(now - 9 * DAY), "verdict": "done"}
+    for id, record in (("skipped", {}), ("recorded", {"attempts": [ended]})):
+        path = drop(spool, id, {"command": "true", **record}, "done")
+        os.utime(path, (seconds(ended["ended"]),) * 2)
+    walk(spool, "done", "7d")
+    assert spool.names("done") == ["skipped"]
+
+
+def test_many_of_one_time_are_kept_by_their_names(spool):
+    for number in range(9):
+        lay(spool, f"a{number}", "done", 5)
+    walk(spool, "done", 3)
+    assert sorted(spool.names("done")) == ["a6", "a7", "a8"]
+
+
+def test_a_number_beyond_all_memory_keeps_all(spool):
+    lay(spool, "a", "done", 5)
+    assert (walk(spool, "done", 10**12), spool.names("done")) == ([], ["a"])
+
+
+def test_a_new_rule_is_kept_at_once(spool):
+    pruner = retention.Pruner(spool)
+    pruner.step(config.Settings())
+    assert not pruner.is_due(config.Settings(), time.monotonic())
+    assert pruner.is_due(config.Settings({"keep_done": 5}), time.monotonic())

@@ -383,7 +383,7 @@ def test_what_isnt_there_is_none(spool):
     [
         (lambda path: Path(path).write_text("{"), "not JSON: "),
         (lambda path: Path(path).write_text(""), "empty"),
-        (lambda path: Path(path).write_bytes(b"x" * 2**21), "larger than max_job_bytes (1048576 bytes)"),
+        (lambda path: Path(path).write_bytes(b"{" + b"x" * 2**21), "larger than max_job_bytes (1048576 bytes)"),
         (lambda path: os.symlink("/nowhere", path), "a symbolic link, not a regular file"),
         (os.mkdir, "a directory, not a regular file"),
         (os.mkfifo, "a FIFO, not a regular file"),

@@ -1,0 +1,23 @@
+"""What a supervisor and its worker say to each other."""
+
+from jobspool.channel import Channel
+
+
+def test_hints_leave_room_for_orders():
+    """A worker that a signal holds still reads none: an order must not wait for that, nor whoever gives it."""
+    ours, theirs = Channel.pair()
+    for _ in range(10_000):
+        ours.hint("look")
+    ours._end.setblocking(False)
+    assert ours.send("interrupt")
+    said = []
+    while (message := theirs.receive()) and message["kind"] == "look":
+        said.append(message)
+    assert (message, len(said) > 1) == ({"kind": "interrupt"}, True)
+
+
+def test_a_text_without_end_is_cut():
+    ours, theirs = Channel.pair()
+    assert ours.send("trouble", why="x" * 1_000_000, about=None)
+    said = theirs.receive()
+    assert (said["about"], len(said["why"]) < 3000) == (None, True)
