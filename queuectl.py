@@ -278,6 +278,10 @@ def start(words: dict) -> int:
     if not os.access(f"{spool.root}/{PENDING}", os.W_OK):
         raise QueueError(f"no right to write {spool.root}: its owner is the one to start workers there")
     spool.ready()
+    if apart := [state for state in STATES if os.stat(spool.folder(state)).st_dev != os.stat(spool.root).st_dev]:
+        raise NotASpool(
+            f"{spool.folder(apart[0])} is on another file system, and no rename goes there: have all of the spool on one"
+        )
     if not words["--any-filesystem"]:
         _check_filesystem(spool)
     if os.geteuid() == 0 and not words["--quiet"]:
@@ -316,6 +320,10 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
     """Start the supervisor as a daemon, and return once it serves: daemon(7), the old way."""
     from jobspool import durable
 
+    if "QUEUECTL_JOB_ID" in os.environ:  # it outlives the job that starts it, and is no part of that: see roster.processes()
+        own = ("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT")
+        environment = {name: value for name, value in os.environ.items() if name not in own}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
     spool.ready()
     path = f"{spool.root}/logs/supervisor.log"
     log = durable.open_to_append(path, spool.file_mode(spool.settings()))
@@ -344,6 +352,8 @@ def _serve_detached(spool: Spool, count: int, drain: bool, log: int, writer: int
         null = os.open("/dev/null", os.O_RDWR)
         for descriptor, source in enumerate((null, log, log)):
             os.dup2(source, descriptor)
+        os.closerange(3, writer)
+        os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))  # above all the lock of a job that starts us
         os.chdir("/")
 
         def report(event: dict) -> None:
@@ -511,7 +521,8 @@ def _look_around(spool: Spool) -> dict:
     workers = [_worker(spool, entry) for entry in alive if entry.role == roster.WORKER]
     counts = {state: spool.count(state) for state in STATES}
     paused = os.path.lexists(f"{spool.root}/{PAUSED}")
-    warnings += _warnings(spool, counts, bool(workers), paused)
+    supervisors = [entry.pid for entry in alive if entry.role == roster.SUPERVISOR]
+    warnings += _warnings(spool, counts, len(workers), bool(supervisors), paused)
     warnings += _strange(spool, settings, stats)
     return {
         "spool": spool.root,
@@ -519,7 +530,7 @@ def _look_around(spool: Spool) -> dict:
         "oldest_pending": _earliest(stats[PENDING]),
         "next_due": _earliest(stats[FAILED]),
         "paused": paused,
-        "supervisors": [entry.pid for entry in alive if entry.role == roster.SUPERVISOR],
+        "supervisors": supervisors,
         "workers": workers,
         "warnings": warnings,
     }
@@ -553,10 +564,12 @@ def _worker(spool: Spool, entry: object) -> dict:
     }
 
 
-def _warnings(spool: Spool, counts: dict[str, int], works: bool, paused: bool) -> list[str]:
+def _warnings(spool: Spool, counts: dict[str, int], workers: int, served: bool, paused: bool) -> list[str]:
     waiting = counts[PENDING] + counts[FAILED]
     warnings = []
-    if waiting and not works:
+    if workers and not served:
+        warnings.append(f"the supervisor of {counted(workers, 'worker')} is gone: they end with what they run: queuectl start")
+    elif waiting and not workers:
         warnings.append(f"{counted(waiting, 'job')} waiting and no worker is running: queuectl start")
     if paused:
         warnings.append(f"paused: nothing new starts until {spool.root}/{PAUSED} is removed")
@@ -645,7 +658,11 @@ def doctor(words: dict) -> int:
     if not os.path.isdir(spool.root):
         raise NotASpool(f"{spool.root} is no directory: `queuectl init {spool.root}` makes a spool there")
     from jobspool.doctor import examine
+    from jobspool.trust import user_name
 
+    if not os.access(spool.root, os.R_OK | os.X_OK, effective_ids=True):
+        owner = user_name(os.stat(spool.root).st_uid)
+        raise QueueError(f"{spool.root} belongs to {owner}, who lets you not look into it: become {owner}, or root")
     found = list(examine(spool))
     fixed = [finding for finding in found if words["--fix"] and _mended(finding)]
     for finding in found:
@@ -682,7 +699,8 @@ def _finding_lines(finding: object, fixed: bool) -> list[str]:
     from jobspool.doctor import MEANS
 
     since = f", for {span(time.time() - finding.since)}" if finding.since else ""
-    cure = "mended" if fixed else finding.cure + ("   (or: queuectl doctor --fix)" if finding.mend else "")
+    fix = "queuectl doctor --fix"
+    cure = "mended" if fixed else finding.cure + (f"   (or: {fix})" if finding.mend and finding.cure != fix else "")
     return [f"{finding.kind:<11} {finding.what}{since}", f"            {MEANS[finding.kind]}", f"            > {cure}"]
 
 
@@ -843,7 +861,7 @@ def why_dead(job: Job) -> str:
     if job.problem:
         return f"not a job: {job.problem}"
     if not job.attempts:
-        return "never tried: moved there by hand, or not whole in time"
+        return "no attempt on record: moved there by hand, or not whole in time"
     if job.attempts[-1]["verdict"] not in ("dead", "failed"):
         return "moved there by hand"
     return job.attempts[-1].get("reason", "moved there by hand")
@@ -862,10 +880,20 @@ def _dlq_retry(words: dict) -> int:
         if job.problem:
             path = spool.path(DEAD, job.id)
             raise QueueError(f"{printable(path)} is not a whole job ({job.problem}): mend it, then retry it")
+    refused = []
     for job in {job.id: job for job in jobs}.values():
-        claim.note_dead(spool, job.id, settings)  # a job that hands put there has its tries again, too
-        spool.move(job, PENDING)
-        print(printable(job.id))
+        try:
+            if claim.note_dead(spool, job.id, settings) is None:  # one that hands put there has its tries again, too
+                raise TryAgain(f"{printable(job.id)} is just being ended, or held: try again in a moment")
+            spool.move(job, PENDING)
+        except (QueueError, NoSuchJob) as error:
+            refused.append(error)  # the others are retried all the same
+        else:
+            print(printable(job.id))
+    for error in refused[:-1]:
+        talk(str(error))
+    if refused:
+        raise refused[-1]
     if odd := sum(bool(job.problem) for job in dead):
         talk(f"{counted(odd, 'file')} in {spool.folder(DEAD)} left there, no whole job: `queuectl dlq list` says why")
     if not jobs:
@@ -1044,6 +1072,8 @@ def logs(words: dict) -> int:
     last = len(job.attempts) + (job.state == PROCESSING or _printed_more(spool, job))
     attempt = _attempt_of(words["--attempt"], last) or last
     if not last:
+        if job.problem:
+            raise QueueError(f"{printable(job.id)} has never run: it is not a whole job ({job.problem})")
         raise QueueError(f"{printable(job.id)} has not been tried yet: it is {job.state}")
     stream, other = ("err", "out") if words["--stderr"] else ("out", "err")
     printed = _copy_out(spool.log_path(job.id, attempt, stream))

@@ -17,7 +17,7 @@ from jobspool.errors import BrokenConfig
 from jobspool.job import id_of, iso
 from jobspool.spool import OTHERS, PAUSED, why_ignored
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES
-from jobspool.trust import distrust_type, user_name
+from jobspool.trust import distrust_type, forbidden, user_name
 from jobspool.watch import Watch
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ MEANS = {
     "unreadable": "it can't be run; where it waits, a supervisor puts it to the dead letters as it is",
     "links": "a power cut left its old name beside its new one",
     "twins": "they never run at once; when one moves to where the other lies, that one is renamed to NAME~1.json",
-    "leftover": "somebody died while writing it; what was said to be kept lies elsewhere; supervisors remove it when a day old",
+    "leftover": "somebody died writing it, and no job is in it alone; supervisors remove it when a day old, an empty one sooner",
     "time": "the clock was set back, or somebody set the time so: it waits, or is kept, until then",
 }
 
@@ -101,6 +101,8 @@ def directories(seen: Seen) -> Iterator[Finding]:
     shared = bool(root.st_mode & stat.S_ISGID)
     for path in (spool.root, *(f"{spool.root}/{name}" for name in (*STATES, *OTHERS))):
         found = root if path == spool.root else _look(path)
+        if found is None and path.rpartition("/")[2] in OTHERS:
+            continue  # it is made when it is first needed
         if found is None:
             make = _mend(durable.make_directory, path, 0o2770 if shared else 0o700)
             yield Finding("missing", f"{path}/ is missing", root.st_mtime, f"queuectl init {quote(spool.root)}", make)
@@ -144,7 +146,7 @@ def disk(seen: Seen) -> Iterator[Finding]:
     free, whole = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
     if free < LITTLE_ROOM and free < whole * LITTLE_SHARE:
         yield Finding("room", f"{root}: only {free >> 20} MiB are free on its disk", None, "make room there")
-    if room.f_files and room.f_favail < FEW_INODES:
+    if room.f_files and room.f_favail < min(FEW_INODES, room.f_files * LITTLE_SHARE):
         yield Finding("room", f"{root}: only {room.f_favail} inodes are free on its disk", None, "remove files there")
 
 
@@ -179,21 +181,24 @@ def roster_files(seen: Seen) -> Iterator[Finding]:
 def waiting(seen: Seen) -> Iterator[Finding]:
     """Jobs that may run, and nobody who runs them."""
     due = sum(
-        found.st_mtime <= seen.now and _odd(seen, state, found) is None
+        found.st_mtime <= seen.now and _odd(seen, state, id, found) is None
         for state in (PENDING, FAILED)
-        for found in seen.files[state].values()
+        for id, found in seen.files[state].items()
     )
-    paused = f"{seen.spool.root}/{PAUSED}"
+    paused, jobs = f"{seen.spool.root}/{PAUSED}", f"{due} job{'s' * (due != 1)}"
     if due and (found := _look(paused)):
-        yield Finding("paused", f"the spool is paused, with {due} jobs that may run", found.st_ctime, f"rm {quote(paused)}")
-    elif due and not any(entry.role == roster.WORKER for entry in seen.alive):
-        yield Finding("unserved", f"{due} jobs may run, and no worker does", None, "queuectl start")
+        yield Finding("paused", f"the spool is paused, with {jobs} that may run", found.st_ctime, f"rm {quote(paused)}")
+    elif due and not seen.served:
+        left = any(entry.role == roster.WORKER for entry in seen.alive)
+        why = "the supervisor is gone, and its workers end with what they run" if left else "no worker runs"
+        yield Finding("unserved", f"{jobs} may run, and {why}", None, "queuectl start")
 
 
 def orphans(seen: Seen) -> Iterator[Finding]:
     """Jobs whose worker is dead: nobody's, or held by processes of their own."""
     running = {entry.job for entry in seen.alive}
-    places = {_inode(found): (state, id) for state in (PENDING, PROCESSING) for id, found in seen.files[state].items()}
+    files = [(state, id, found) for state in (PENDING, PROCESSING) for id, found in seen.files[state].items()]
+    places = {_inode(found): (state, id) for state, id, found in files if stat.S_ISREG(found.st_mode)}
     holders = process.holders(set(places))
     free = []
     for inode, (state, id) in places.items():
@@ -232,17 +237,31 @@ def strange(seen: Seen) -> Iterator[Finding]:
         for name in seen.ignored[state]:
             kinds.setdefault(("ignored", why_ignored(name)), []).append(name)
         for id, found in seen.files[state].items():
-            if (odd := _odd(seen, state, found)) and not _has_twin(seen, state, id):
+            if (odd := _odd(seen, state, id, found)) and not _has_twin(seen, state, id):
                 kinds.setdefault(("unsafe", odd), []).append(f"{id}.json")
         folder = seen.spool.folder(state)
         for (kind, why), files in kinds.items():
-            cure = why.partition(": ")[2] or f"look in {quote(folder)}, and mv or rm it"
-            yield Finding(kind, f"{_some(state, files)}: {why}", _oldest(f"{folder}/{name}" for name in files), cure)
+            yield Finding(
+                kind, f"{_some(state, files)}: {why}", _oldest(f"{folder}/{name}" for name in files), _cure(folder, files, why)
+            )
 
 
-def _odd(seen: Seen, state: str, found: os.stat_result) -> str | None:
+def _cure(folder: str, files: list[str], why: str) -> str:
+    """Return what to type about files of which `why` is told."""
+    paths = " ".join(quote(f"{folder}/{name}") for name in files[:SHOWN]) + (" ..." if len(files) > SHOWN else "")
+    cure = why.partition(": ")[2]
+    if cure.startswith("chmod "):
+        return f"{cure} {paths}"
+    if "belongs to" in why or why.startswith("no right"):
+        return f"chown {user_name(os.stat(os.path.dirname(folder)).st_uid)} {paths}, if it is to run"
+    return cure or f"look at {paths}, and mv or rm it"
+
+
+def _odd(seen: Seen, state: str, id: str, found: os.stat_result) -> str | None:
     """Return why a file must not be run; of one that won't be, only whether it is a file at all."""
-    return distrust_type(found) if state in (DONE, DEAD) else seen.spool.distrust(found, seen.settings)
+    if state in (DONE, DEAD):
+        return distrust_type(found)
+    return seen.spool.distrust(found, seen.settings) or forbidden(seen.spool.path(state, id), found)
 
 
 def records(seen: Seen) -> Iterator[Finding]:
@@ -251,9 +270,9 @@ def records(seen: Seen) -> Iterator[Finding]:
         for id, found in sorted(seen.files[state].items()):
             job = seen.spool.read(state, id) if stat.S_ISREG(found.st_mode) else None
             settled = state != PENDING or seen.now - found.st_mtime > SLACK
-            if job is not None and job.problem and settled:
+            if job is not None and job.problem and settled and forbidden(seen.spool.path(state, id), found) is None:
                 path = seen.spool.path(state, id)
-                cure = f"$EDITOR {quote(path)}" + (f"; queuectl dlq retry {quote(id)}" if state == DEAD else "")
+                cure = f"$EDITOR {quote(path)}" + (f"; queuectl dlq retry -- {quote(id)}" if state == DEAD else "")
                 yield Finding("unreadable", f"{state}/{id}.json is no whole job: {job.problem}", job.ctime, cure)
 
 
@@ -265,15 +284,19 @@ def twins(seen: Seen) -> Iterator[Finding]:
             places.setdefault(id, []).append(state)
     for id, states in places.items():
         if len(states) > 1:
-            yield _twin(seen, id, states)
+            now = {state: found for state in states if (found := _look(seen.spool.path(state, id)))}
+            if len(now) > 1:  # RACE: else it was moved while we looked
+                yield _twin(seen, id, now)
 
 
-def _twin(seen: Seen, id: str, states: list[str]) -> Finding:
-    where = " and ".join(f"{state}/" for state in states)
-    since = max(seen.files[state][id].st_ctime for state in states)
-    if len({_inode(seen.files[state][id]) for state in states}) == 1:
-        return Finding("links", f"{id}.json is one file in {where}", since, seen.by_itself, _mend(_recover, seen))
-    cure = f"mv {quote(seen.spool.path(states[0], id))} to a name of its own"
+def _twin(seen: Seen, id: str, there: dict[str, os.stat_result]) -> Finding:
+    where = " and ".join(f"{state}/" for state in there)
+    since = max(found.st_ctime for found in there.values())
+    if len(set(map(_inode, there.values()))) == 1:
+        mend = _mend(recovery.keep_one, seen.spool, id, next(iter(there)))
+        return Finding("links", f"{id}.json is one file in {where}", since, "queuectl doctor --fix", mend)
+    state = next(state for state in there if state != PROCESSING)
+    cure = f"mv {quote(seen.spool.path(state, id))} {quote(seen.spool.path(state, f'{id}-2'))}"
     return Finding("twins", f"{id}.json lies in {where}: two jobs of one name", since, cure)
 
 
@@ -299,9 +322,10 @@ def times(seen: Seen) -> Iterator[Finding]:
         if late:
             last = max(seen.files[state][id].st_mtime for id in late)
             since = max(seen.files[state][id].st_ctime for id in late)
-            mend = None if state == PENDING else _mend(_touch, seen, state, late)
+            mend = None if state in (PENDING, FAILED) else _mend(_touch, seen, state, late)
             named = f"{_some(state, _files(late))}: {what} ({iso(last)})"
-            yield Finding("time", named, since, f"cd {quote(seen.spool.folder(state))}, and touch it", mend)
+            paths = " ".join(quote(seen.spool.path(state, id)) for id in late[:SHOWN])
+            yield Finding("time", named, since, f"touch -c {paths}" + (" ..." if len(late) > SHOWN else ""), mend)
 
 
 CHECKS = (directories, settings_file, disk, watching, roster_files, waiting, orphans, strange, records, twins, leftovers, times)

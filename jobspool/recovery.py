@@ -69,7 +69,7 @@ def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> li
             elif kind == "forget":
                 roster.forget(what)
             elif kind == "links":
-                _keep_one(spool, *what)
+                keep_one(spool, *what)
             else:
                 _remove_leftover(what)
         except OSError as error:
@@ -211,7 +211,8 @@ def _is_one_file(spool: Spool, id: str, *states: str) -> bool:
         return False  # RACE: it moved while we looked
 
 
-def _keep_one(spool: Spool, id: str, state: str) -> None:
+def keep_one(spool: Spool, id: str, state: str) -> None:
+    """Let the job that lies there, and perhaps in another state too, have one name: see names.keep_one()."""
     job = spool.read(state, id)
     try:
         names.keep_one(spool, id, os.lstat(spool.path(state, id)), job.record if job else {})

@@ -24,7 +24,7 @@ from jobspool.watch import TOLD_TO_LOOK, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LOOK_AGAIN = 0.5  # seconds until a job whose lock is held, or whose name runs, is looked at again
 SCAN_EVERY = 5.0  # seconds between scans beside working events
@@ -32,6 +32,8 @@ AFTER_TROUBLE = 2.0  # seconds until what the disk refused is tried again
 MOST_AGAIN = 100  # looks a second at files that can't be read
 SCAN_BLIND = 1.0  # seconds between scans where events can't be had
 AT_ONCE = 100  # things that are seen to before a free worker gets its next job
+SLICE = 0.05  # seconds, after which the same is done
+LONGEST_SCAN = 1.0  # seconds, after which the rest of a directory is looked at in slices
 NAMED = 10  # files that are never run, of which each is told
 
 
@@ -77,16 +79,22 @@ class Sight:
     def look_around(self, clock: float) -> None:
         """Take the events that came, scan if it is time to, and move what is due again."""
         self._seen |= dict.fromkeys(self.watch.take())
-        for folder, name in list(islice(self._seen, AT_ONCE)):
+        for _ in _slice():
+            if not self._seen:
+                break
+            folder, name = next(iter(self._seen))
             del self._seen[folder, name]
             self._see(folder, name)
         if clock >= self.scan_at:
             self._scan(clock)
-        for id in self.again.take(clock, AT_ONCE):
-            self.look(id)
-        for id in self._to_look[-AT_ONCE:]:
-            self._to_look.pop()
-            self.note_dead(id)
+        for _ in _slice():
+            if not (ids := self.again.take(clock, 1)):
+                break
+            self.look(*ids)
+        for _ in _slice():
+            if not self._to_look:
+                break
+            self.note_dead(self._to_look.pop())
         if not self.paused:
             self._requeue()
 
@@ -329,8 +337,12 @@ class Sight:
         if not blind and self._mtimes.get(state) == changed:
             return
         there, known = set(self.spool.names(state)), self._known(state)
-        for id in there | known if blind else there ^ known:
-            look(id)
+        until = time.monotonic() + LONGEST_SCAN
+        for id in sorted(there | known if blind else there ^ known):
+            if time.monotonic() < until:
+                look(id)
+            else:
+                self._seen[self.spool.folder(state), id + ENDING] = None  # while workers run what is known
         self._mtimes[state] = changed
 
     def _scan_dead(self, missed: bool) -> None:
@@ -379,3 +391,12 @@ class Sight:
         except FileNotFoundError:
             return False
         return self.spool.distrust(found, self.settings) is None and forbidden(path, found) is None
+
+
+def _slice() -> Iterator[int]:
+    """Yield as often as something may be seen to at one go: AT_ONCE times, and for no longer than SLICE; at least once."""
+    until = time.monotonic() + SLICE
+    for number in range(AT_ONCE):
+        if number and time.monotonic() > until:
+            return
+        yield number

@@ -31,6 +31,8 @@ def told(error: OSError, root: str) -> str:
     path = error.filename if isinstance(error.filename, str) else root
     if error.errno == errno.ENOENT:
         return _told_missing(path, root)
+    if error.errno == errno.EACCES and (folder := _shut(path, error.filename2)):
+        return f"{error.strerror}: {folder}: chmod u+rwx, or become its owner"
     folder = os.path.dirname(path)
     cure = CURES.get(error.errno)
     where = folder if cure and folder.startswith(f"{root}/") else path  # one file is like the other when a disk is full
@@ -43,6 +45,12 @@ def cause(error: OSError, root: str) -> str:
     """Return what is wrong as few words as tell it from other trouble: a disk that fails does so in many places at once."""
     known = error.errno in CURES or error.errno in CURES_OF_THE_MACHINE
     return error.strerror if known else told(error, root)
+
+
+def _shut(*paths: object) -> str | None:
+    """Return the directory of the paths that we may not write to, None if there is none."""
+    folders = [os.path.dirname(path) for path in paths if isinstance(path, str)]
+    return next((folder for folder in folders if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)), None)
 
 
 def _told_missing(path: str, root: str) -> str:

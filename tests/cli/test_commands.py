@@ -267,3 +267,12 @@ def test_status_and_list_never_fail_nor_disturb_while_files_move_under_their_fee
                 ran = queuectl(*words, spool=spool)
                 assert (ran.returncode in (0, 3), ran.stderr) == (True, "")
     assert {len(spool.read("done", id).attempts) for id in ids} == {1}
+
+
+def test_a_retry_of_all_dead_jobs_does_what_can_be_done(spool):
+    for id in "abc":
+        drop(spool, id, {"command": "true"}, "dead")
+    drop(spool, "a", {"command": "true"})
+    done = queuectl("dlq", "retry", "--all", spool=spool)
+    assert (done.returncode, sorted(done.stdout.split())) == (1, ["b", "c"])
+    assert "pending/a.json is there already" in done.stderr

@@ -73,3 +73,16 @@ def test_real_jobs_run_at_once_beside_100_000_junk_files(littered):
     assert (whole["states"]["dead"], len(os.listdir(spool.folder("pending")))) == (MANY // KINDS, MANY // KINDS * 4)
     with pool(spool, 1, "--drain") as supervisor:
         assert supervisor.wait(120) == 0
+
+
+def test_files_of_no_content_but_great_length_hold_no_job_up(spool, tmp_path):
+    """Two hundred of a GiB each, of which nothing is on the disk."""
+    for number in range(200):
+        with open(tmp_path / "sparse", "wb") as file:
+            file.truncate(1 << 30)
+        os.rename(tmp_path / "sparse", spool.path("pending", f"a{number}"))
+    spool.add("true", id="z", priority=9)
+    with pool(spool, 1) as supervisor:
+        comes_to(spool, "z", "done")
+        until(lambda: not spool.names("pending"), "them to be given up", 60)
+    assert told(supervisor.log.read_text(), "done", "rejected") == ["done"] + ["rejected"] * 200

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit import QUEUECTL, comes_to, drop, end, everyone, gone, let_pass, log, mv, pool, queuectl, until, where, workers
+from kit import QUEUECTL, comes_to, drop, end, everyone, gone, let_pass, log, mv, new_spool, pool, queuectl, until, where, workers
 from nobody import NOBODY, as_nobody, spool_of_nobody
 
 from jobspool import Spool, config
@@ -300,3 +301,22 @@ def test_a_long_wrong_key_in_config_json_is_told_in_few_words(spool):
             comes_to(spool, id, "done")
     assert b"last good settings" in supervisor.log.read_bytes()
     assert (supervisor.returncode, len(supervisor.log.read_bytes()) < 5000) == (0, True)
+
+
+def test_a_pool_that_a_job_starts_is_no_part_of_the_job(spool, tmp_path):
+    """It holds neither the job's lock nor its name, so the job can be run again while the pool serves."""
+    other = new_spool(tmp_path / "other")
+    start = f"{shlex.join([*QUEUECTL, '--spool', other.root])} start --detach"
+    spool.add(
+        f"{start}; touch {tmp_path}/started-$QUEUECTL_ATTEMPT; test $QUEUECTL_ATTEMPT = 2 || sleep 1000", id="x", backoff_base=0
+    )
+    try:
+        with pool(spool, 2):
+            until((tmp_path / "started-1").exists, "the pool")
+            (worker,) = (entry["pid"] for entry in everyone(spool) if entry.get("group"))
+            group = next(entry["group"] for entry in everyone(spool) if entry.get("group"))
+            os.kill(worker, signal.SIGKILL)
+            os.killpg(group, signal.SIGKILL)
+            comes_to(spool, "x", "done")
+    finally:
+        queuectl("stop", "--now", spool=other)

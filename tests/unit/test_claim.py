@@ -1,8 +1,10 @@
 """A job is claimed by one, and its outcome stays; hands win over what was about to be recorded."""
 
 import errno
+import grp
 import json
 import os
+import pwd
 import tempfile
 import threading
 from pathlib import Path
@@ -199,6 +201,18 @@ class TestOfOthers:
         os.chown(drop(spool, "x", {"command": "x"}), 1234, -1)
         assert take(spool) == Refused("unsafe", "it belongs to user 1234, whom this worker doesn't serve")
 
+    def test_a_group_counts_only_where_the_directory_is_its(self, spool):
+        """Who may write there could name any group in config.json: only the owner can give it the directory."""
+        member = next(
+            user for user in pwd.getpwall() if user.pw_uid and user.pw_gid in {group.gr_gid for group in grp.getgrall()}
+        )
+        Path(spool.root, "config.json").write_text(json.dumps({"group": grp.getgrgid(member.pw_gid).gr_name}))
+        os.chown(drop(spool, "x", {"command": "id"}), member.pw_uid, member.pw_gid)
+        assert take(spool) == Refused("unsafe", f"it belongs to {member.pw_name}, whom this worker doesn't serve")
+        os.chown(spool.root, -1, member.pw_gid)
+        os.chmod(spool.root, 0o2770)
+        assert isinstance(take(spool), Claim)
+
     def test_a_job_that_a_foreign_group_may_write_is_not_run(self, spool):
         path = drop(spool, "x", {"command": "x"})
         os.chown(path, -1, 1234)
@@ -206,8 +220,6 @@ class TestOfOthers:
         assert take(spool) == Refused("unsafe", "a foreign group, 1234, may write it: chmod g-w")
 
     def test_a_members_job_is_run_by_another_member_in_a_shared_spool(self, spool, in_child):
-        import grp
-        import pwd
 
         member = next(
             user for user in pwd.getpwall() if user.pw_uid and user.pw_gid in {group.gr_gid for group in grp.getgrall()}

@@ -321,3 +321,49 @@ def test_who_holds_a_job_is_told_even_if_it_was_never_a_worker(spool):
     found = finding(spool, "held")
     claim.release()
     assert f"kill {os.getpid()}" in found.cure
+
+
+def test_a_job_that_moves_while_one_looks_is_no_twin(spool, monkeypatch):
+    """A pool is at work: what was read in one directory may lie in the next when that is read."""
+    drop(spool, "x", {"command": "true"}, "done")
+    seen = doctor.Seen(spool)
+    seen.files["pending"]["x"] = seen.files["done"]["x"]
+    assert list(doctor.twins(seen)) == []
+
+
+def test_one_file_in_two_states_is_mended_whichever_these_are(spool):
+    for states in (("pending", "done"), ("done", "dead"), ("failed", "dead")):
+        path = drop(spool, "-".join(states), {"command": "true"}, states[0])
+        os.link(path, spool.path(states[1], "-".join(states)))
+    assert [finding.mend() for finding in doctor.examine(spool) if finding.kind == "links"] == [None] * 3
+    assert "links" not in kinds(spool)
+    assert len(list(spool.jobs())) == 3
+
+
+def test_a_link_in_the_place_of_the_settings_is_not_taken_for_open_to_all(spool, tmp_path):
+    (tmp_path / "mine").write_text("{}")
+    (tmp_path / "mine").chmod(0o600)
+    os.unlink(f"{spool.root}/config.json") if os.path.exists(f"{spool.root}/config.json") else None
+    os.symlink(tmp_path / "mine", f"{spool.root}/config.json")
+    assert kinds(spool) == []
+    assert queuectl("doctor", "--fix", spool=spool).returncode == 0
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to make a file of another's")
+def test_what_one_may_not_read_is_for_its_owner_to_mend(spool):
+    os.chown(drop(spool, "x", {"command": "true"}), 12345, 12345)
+    (finding,) = doctor.examine(spool)
+    assert (finding.kind, finding.what) == ("unsafe", "pending/x.json: it belongs to user 12345, whom this worker doesn't serve")
+    assert finding.cure == f"chown root {spool.path('pending', 'x')}, if it is to run"
+
+
+def test_a_supervisor_that_is_gone_is_missed_though_its_workers_end_what_they_run(spool):
+    spool.add("sleep 1000", id="x")
+    with pool(spool) as supervisor:
+        until(lambda: any(entry.get("group") for entry in everyone(spool)), "the job to run")
+        os.kill(supervisor.pid, signal.SIGKILL)
+        supervisor.wait()
+        spool.add("true")
+        assert "unserved" in kinds(spool)
+        assert "the supervisor of 1 worker is gone" in queuectl("status", spool=spool).stdout
