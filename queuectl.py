@@ -55,6 +55,7 @@ A JOB is any part of an id that fits one job only. `queuectl COMMAND --help` tel
 Options everywhere: --spool DIR, -h --help, --version.
 """
 
+LEAST_JOB, LEAST_COMMAND = 12, 8  # characters of a table's first and last column
 MOST_WARNINGS = 100  # of a kind, in status
 EXIT_USAGE, EXIT_FAILED, EXIT_NO_WORKER, EXIT_LATER, EXIT_CONFIG = 2, 1, 3, 75, 78
 EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
@@ -1440,11 +1441,15 @@ def _print_rich(heads: tuple[str, ...], rows: list[list[str]], wrap: bool) -> No
     console = Console(highlight=False, markup=False)
     gaps = 2 * (len(heads) - 1)
     widths = [max(cell_len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
-    widths[-1] = max(8, min(widths[-1], console.width - sum(widths[:-1]) - gaps))
+    widths[0] = min(widths[0], max(LEAST_JOB, console.width - sum(widths[1:-1]) - gaps - LEAST_COMMAND))
+    widths[-1] = max(LEAST_COMMAND, min(widths[-1], console.width - sum(widths[:-1]) - gaps))
     console.width = max(console.width, sum(widths) + gaps)  # too narrow a terminal wraps lines: nothing else is cut
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for head, width in zip(heads, widths, strict=True):
-        table.add_column(head, no_wrap=not wrap, overflow="ellipsis", width=width)
+    for column, (head, width) in enumerate(zip(heads, widths, strict=True)):
+        if column == 0:
+            table.add_column(head, overflow="fold", width=width)  # a long id stands whole, on several lines
+        else:
+            table.add_column(head, no_wrap=not wrap, overflow="ellipsis", width=width)
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)

@@ -46,6 +46,16 @@ def test_a_table_fits_the_terminal_and_cuts_commands_not_jobs(spool):
     assert lines[1].endswith("…")
 
 
+def test_a_long_id_stands_whole_in_a_table_that_fits_all_the_same(spool):
+    id = "a-very-long-id-for-a-job-that-nobody-can-remember-but-a-tool-made-it-" + "x" * 60
+    drop(spool, id, {"command": "true"})
+    drop(spool, "short", {"command": "false"})
+    heads, *lines = seen("list", spool=spool).splitlines()
+    assert max(map(len, (heads, *lines))) <= 80
+    width = heads.index("state")
+    assert "".join(line[:width].strip() for line in lines) == id + "short"
+
+
 def test_the_handle_that_is_shown_is_taken(spool):
     id = spool.add("true").id
     shown = seen("list", spool=spool).splitlines()[1].split()[0]
