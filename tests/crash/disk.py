@@ -124,7 +124,7 @@ class Disk:
         content, mtime = self.contents[file]
         self._holds(file, content[:length], mtime)
 
-    def _utime(self, which, times):
+    def _utime(self, which, times, _):
         file = self.reused.get(which, which) if isinstance(which, tuple) else self.names[which][-1]
         self._holds(file, self.contents[file][0], times[1])
 

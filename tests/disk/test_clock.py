@@ -125,6 +125,7 @@ def test_a_job_whose_worker_died_is_not_ended_before_its_timeout(spool, clock, s
             "pid": 1 << 30,
             "start": 1,
             "boot": process.boot(),
+            "spool": roster.identity(spool),
             **roster.running("x", 1, job.pid),
         }
         Path(spool.root, "workers", "worker-1.json").write_text(json.dumps(said))

@@ -274,7 +274,9 @@ def test_a_main_process_that_leaves_its_group_is_ended_all_the_same(spool, tmp_p
             until(lambda: where(spool, "x") == [state], state)
             until(lambda: supervisor.poll() is not None or not any(entry.get("job") for entry in everyone(spool)), "rest")
         finally:
-            os.kill(child, signal.SIGKILL)
+            for pid in (child, main):
+                if not gone(pid):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def test_stopping_a_copy_of_a_spool_leaves_the_original_alone(spool, tmp_path):
