@@ -47,7 +47,8 @@ def forbidden(path: str, found: os.stat_result) -> str | None:
     if not os.access(path, os.R_OK, effective_ids=True):
         return ODD_FILES[errno.EACCES]
     own_read_only = found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWUSR
-    if not own_read_only and not os.access(path, os.W_OK, effective_ids=True):
+    mine = os.access(os.path.dirname(path), os.W_OK, effective_ids=True)  # else it is no fault of the one file
+    if mine and not own_read_only and not os.access(path, os.W_OK, effective_ids=True):
         return "no right to write it, which a claim needs"
     return None
 

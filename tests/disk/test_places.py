@@ -141,7 +141,7 @@ def test_workers_of_a_spool_that_is_gone_for_good_end_when_they_are_told_to(tmp_
     with pool(spool, 2) as supervisor:
         lay(spool, tmp_path)
         supervisor.log = supervisor.log.rename(tmp_path / "log")
-        shutil.rmtree(tmp_path / "in")
+        shutil.rmtree((tmp_path / "in").rename(tmp_path / "away"))  # at one instant, so that there is one thing to tell
         go(tmp_path, "one")
         assert the_message(supervisor).startswith(f"{spool.root} is gone: {CURE.format(spool.root)}; ")
         supervisor.terminate()
@@ -157,7 +157,7 @@ def test_workers_that_wait_for_each_record_end_too(tmp_path, fsync):
         spool.add(f"touch {tmp_path}/ran; until test -e {tmp_path}/go; do sleep 0.05; done")
         until((tmp_path / "ran").exists, "the job to run")
         supervisor.log = supervisor.log.rename(tmp_path / "log")
-        shutil.rmtree(tmp_path / "in")
+        shutil.rmtree((tmp_path / "in").rename(tmp_path / "away"))  # at one instant, so that there is one thing to tell
         (tmp_path / "go").touch()
         assert " is gone: " in the_message(supervisor)
         supervisor.terminate()
