@@ -223,18 +223,8 @@ def test_what_nano_saves_runs_once(spool, tmp_path):
     out = tmp_path / "out"
     path = later(spool, "x", command=f"echo old >> {out}")
     with pool(spool), on_terminal(["nano", "-I", path], {**os.environ, "TERM": "xterm"}) as (nano, read, type_in):
-        for keys, answer in (
-            (b"", b"Read 1 line"),
-            (b"\x1c", b"Search .to replace"),
-            (b"old\r", b"Replace with"),
-            (b"new\r", b"this instance"),
-            (b"a", b"Replaced 1 occurrence"),
-            (b"\x0f", b"Name to Write"),
-            (b"\r", b"Wrote 1 line"),
-        ):
-            type_in(keys)
-            read(lambda shown: re.search(answer, shown))  # noqa: B023
-        type_in(b"\x18")
+        read(lambda shown: b"{" in shown)  # it draws the file, so it reads the terminal by keys
+        type_in(b"\x1cold\rnew\ra\x0f\r\x18")
         read(lambda shown: False)
         assert nano.wait(PATIENCE) == 0
         comes_to(spool, "x", "done")

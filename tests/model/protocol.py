@@ -28,7 +28,7 @@ of them, promises.py says what must hold after each. Side by side with the code:
                  ends                   recovery.Leftovers.end         a dead worker's job, at its time or when moved away
     a noter      opens ... drops it     claim.note_dead                in dead/: a record as above, which stays there
     supervisor   renames what is due    claim.due_again                renameat2(2) NOREPLACE from failed/ to pending/
-                 takes a name away      recovery._keep_one             names.keep_one
+                 takes a name away      recovery.keep_one             names.keep_one
     a person     moves, removes, drops a new job; tells a worker to stop. And kill -9, of any process at any step.
 
 Left out, as nobody else can see it or it changes only times: what is synced (crash/test_power_model.py has that), priorities,
