@@ -278,11 +278,10 @@ def start(words: dict) -> int:
         raise QueueError(f"{spool.root} is read-only: mount it for writing to run jobs there")
     if not os.access(f"{spool.root}/{PENDING}", os.W_OK):
         raise QueueError(f"no right to write {spool.root}: its owner is the one to start workers there")
+    _leave_job()
     spool.ready()
-    if apart := [state for state in STATES if os.stat(spool.folder(state)).st_dev != os.stat(spool.root).st_dev]:
-        raise NotASpool(
-            f"{spool.folder(apart[0])} is on another file system, and no rename goes there: have all of the spool on one"
-        )
+    if apart := [name for name in (*STATES, "tmp") if os.stat(f"{spool.root}/{name}").st_dev != os.stat(spool.root).st_dev]:
+        raise NotASpool(f"{spool.root}/{apart[0]} is on another file system: have all of the spool on one")
     if not words["--any-filesystem"]:
         _check_filesystem(spool)
     if os.geteuid() == 0 and not words["--quiet"]:
@@ -317,14 +316,19 @@ def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[dict], N
     return 0
 
 
+def _leave_job() -> None:
+    """Be no part of the job that runs us, if one does, nor hold its lock: a pool may outlive it. See roster.processes()."""
+    if "QUEUECTL_JOB_ID" in os.environ:
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        own = ("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT")
+        environment = {name: value for name, value in os.environ.items() if name not in own}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
 def _detach(spool: Spool, count: int, words: dict) -> int:
     """Start the supervisor as a daemon, and return once it serves: daemon(7), the old way."""
     from jobspool import durable
 
-    if "QUEUECTL_JOB_ID" in os.environ:  # it outlives the job that starts it, and is no part of that: see roster.processes()
-        own = ("QUEUECTL_JOB_ID", "QUEUECTL_ATTEMPT")
-        environment = {name: value for name, value in os.environ.items() if name not in own}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
     spool.ready()
     path = f"{spool.root}/logs/supervisor.log"
     log = durable.open_to_append(path, spool.file_mode(spool.settings()))
@@ -869,8 +873,6 @@ def why_dead(job: Job) -> str:
 
 
 def _dlq_retry(words: dict) -> int:
-    from jobspool import claim
-
     spool = open_spool(words)
     settings = spool.settings()
     dead = list(spool.jobs(DEAD)) if words["--all"] else []
@@ -884,8 +886,7 @@ def _dlq_retry(words: dict) -> int:
     refused = []
     for job in {job.id: job for job in jobs}.values():
         try:
-            if claim.note_dead(spool, job.id, settings) is None:  # one that hands put there has its tries again, too
-                raise TryAgain(f"{printable(job.id)} is just being ended, or held: try again in a moment")
+            _note_dead(spool, job, settings)
             spool.move(job, PENDING)
         except (QueueError, NoSuchJob) as error:
             refused.append(error)  # the others are retried all the same
@@ -902,6 +903,17 @@ def _dlq_retry(words: dict) -> int:
     else:
         _tell_of_workers(spool)
     return 0
+
+
+def _note_dead(spool: Spool, job: Job, settings: object) -> None:
+    """Let a job that hands put into dead/ have its tries again, too. Raises TryAgain where somebody holds it for a while."""
+    from jobspool import claim
+
+    until = time.monotonic() + 1  # a supervisor may be noting it just now
+    while claim.note_dead(spool, job.id, settings) is None:
+        if time.monotonic() > until:
+            raise TryAgain(f"{printable(job.id)} is just being ended, or held: try again in a moment")
+        time.sleep(0.02)
 
 
 # ---- config

@@ -552,13 +552,16 @@ def move(spool: Spool, id: str, source: str, target: str, own: tuple[int, int] |
         try:
             return durable.move(file, place)  # RACE: hands may put another there in this instant: see CAVEATS
         except FileExistsError:
-            names.set_aside(spool, target, id, source)
+            names.set_aside(spool, target, id)
 
 
 def _remove_open(path: str, descriptor: int) -> None:
     """Remove the open file, where it still has that name, and close it."""
-    if durable.lies_at(path, descriptor):
-        _remove_if_possible(path)
+    try:
+        if durable.lies_at(path, descriptor):
+            durable.remove(path)
+    except OSError:
+        pass  # as in _remove_if_possible()
     os.close(descriptor)
 
 

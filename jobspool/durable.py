@@ -17,7 +17,7 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import NoReturn
 
 RENAME_NOREPLACE = 1
@@ -28,6 +28,7 @@ NO_SUCH_FLAG = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
 AT_FDCWD = -100
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+LONGEST_LOG = 240  # bytes of a log's name before its ending
 BLOCK = 4096  # bytes that file systems give at one go
 _libc: object = None
 
@@ -256,13 +257,13 @@ def set_aside(path: str, longest: int = 200) -> str:
         return aside
 
 
-def last_aside(path: str) -> str | None:
-    """Return the newest of the names that set_aside() gave to what lay at `path`, None if there is none."""
+def asides(path: str) -> Iterator[str]:
+    """Yield the names that set_aside() gave to what lay at `path`, from the first one as far as they go on."""
     stem, extension = os.path.splitext(path)
-    number = 0
-    while os.path.lexists(f"{stem}~{number + 1}{extension}"):
+    number = 1
+    while os.path.lexists(aside := f"{stem}~{number}{extension}"):
+        yield aside
         number += 1
-    return f"{stem}~{number}{extension}" if number else None
 
 
 def _free(folder: str, name: bytes, extension: str, longest: int) -> str:
@@ -331,7 +332,7 @@ def make_directory(path: str, mode: int = 0o700) -> bool:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
         return False
-    os.chmod(path, mode)
+    set_mode(path, mode)
     return True
 
 
@@ -353,8 +354,8 @@ def make_parents(path: str) -> None:
 
 def give_to_group(path: str, gid: int, mode: int) -> None:
     """Let the group have the directory, with exactly `mode` (chown takes the setgid bit away, so that comes last)."""
-    os.chown(path, -1, gid)
-    os.chmod(path, mode)
+    os.chown(path, -1, gid, follow_symlinks=False)
+    set_mode(path, mode)
 
 
 def open_log(path: str, mode: int = 0o600) -> int:

@@ -19,6 +19,7 @@ IGNORED_ENDINGS = ("~", ".swp", ".part", ".tmp")
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: nothing that looks like something else
 TEN_YEARS = 315_360_000.0
 EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999  # microseconds: years 1 and 9999, as ISO 8601 has them
+SMALL = 2048  # characters, which always have room
 SLACK = 512  # bytes by which indentation may always lengthen a file
 READABLE = 65_536  # characters: a job that takes more is written on one line
 ROOM_FOR_ATTEMPTS = 20_971_520  # bytes: 2 KiB for each of retry.MOST_ATTEMPTS
@@ -342,13 +343,12 @@ def largest(limit: int) -> int:
 
 def written(record: dict) -> bytes:
     """Return the record as the content of a job file: JSON in UTF-8, indented for people where that isn't too long."""
-    brief = json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    job = {word: value for word, value in record.items() if word != "attempts"}
-    if len(brief) > READABLE < len(json.dumps(job, ensure_ascii=False)):
-        return (brief + "\n").encode("utf-8")
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    if len(text) > 2 * len(brief) + SLACK:  # nested lists would grow a hundredfold, and a claim has room for twice the size
-        text = brief
+    if len(text) > SMALL:
+        brief = json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        job = {word: value for word, value in record.items() if word != "attempts"}
+        if len(text) > 2 * len(brief) + SLACK or len(json.dumps(job, ensure_ascii=False)) > READABLE:
+            text = brief  # nested lists would grow a hundredfold, and a claim has room for twice the size
     return (text + "\n").encode("utf-8")
 
 

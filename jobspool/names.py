@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 
 from jobspool import durable
-from jobspool.job import id_of, last_mark, same_time
+from jobspool.job import id_of, last_mark, same_time, seconds
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jobspool.spool import Spool
 
+SLACK = 1.0  # seconds that a log may have been written before its attempt, or behind it
 STAYS = (PENDING, DEAD, DONE, FAILED)  # which name stays, the first of these: where a command or a due time moved it to
 
 
@@ -33,30 +34,39 @@ def take_out(spool: Spool, state: str, id: str, found: os.stat_result) -> str | 
     return None
 
 
-def set_aside(spool: Spool, state: str, id: str, newcomer: str) -> None:
-    """Give the job that lies there a name of its own, on the disk, before the one of its name in `newcomer` takes its place.
-
-    Its logs get that name, too: where the newcomer was in their way they are the last that were set aside.
-    """
-    older, newer = spool.read(state, id), spool.read(newcomer, id)
+def set_aside(spool: Spool, state: str, id: str) -> None:
+    """Give the job that lies there a name of its own, on the disk. Its logs get that name, too."""
+    older = spool.read(state, id)
     try:
         aside = durable.set_aside(spool.path(state, id))
     except FileNotFoundError:
         return  # RACE: it has gone by itself
     other = id_of(os.path.basename(aside))
-    for number in range(1, len(older.attempts) + 1 if older else 1):
+    for number, attempt in enumerate(older.attempts if older else (), 1):
         for stream in ("out", "err"):
-            path = spool.log_path(id, number, stream)
-            own = path if newer is None or number > len(newer.attempts) else durable.last_aside(path)
-            if own is not None:
-                _move_log(own, spool.log_path(other, number, stream))
+            if path := _log_of(attempt, spool.log_path(id, number, stream)):
+                _move_log(path, spool.log_path(other, number, stream))
+
+
+def _log_of(attempt: dict, path: str) -> str | None:
+    """Return the log of that attempt, by its time: others of its name may have been in the way of each other. None if none is."""
+    begun, ended = (seconds(attempt.get(word, attempt["ended"])) for word in ("started", "ended"))
+    for name in (path, *durable.asides(path)):
+        try:
+            if begun - SLACK <= os.lstat(name).st_mtime <= ended + SLACK:
+                return name
+        except FileNotFoundError:
+            pass  # it printed nothing, or hands took it
+    return None
 
 
 def _move_log(path: str, target: str) -> None:
     try:
+        if os.path.lexists(target):
+            durable.set_aside(target, durable.LONGEST_LOG)  # of one that had that name, and is gone
         durable.move(path, target)
     except OSError:
-        pass  # it printed nothing, or hands took it; or what the disk keeps there goes as a log whose job is gone
+        pass  # hands took it; or what the disk keeps there goes as a log whose job is gone
 
 
 def put_back(spare: str, path: str) -> None:
@@ -65,7 +75,10 @@ def put_back(spare: str, path: str) -> None:
         try:
             return durable.move(spare, path)
         except FileExistsError:
-            durable.set_aside(path)
+            try:
+                durable.set_aside(path)
+            except FileNotFoundError:
+                pass  # RACE: it has gone by itself
 
 
 def keep_one(spool: Spool, id: str, found: os.stat_result, record: dict) -> str | None:

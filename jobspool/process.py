@@ -142,14 +142,23 @@ def group_lives(group: int) -> bool:
 
 
 def _is_hidden(group: int) -> bool:
-    """Tell whether the group has processes of others, and only such: where /proc is mounted with hidepid it doesn't show them."""
+    """Tell whether the group has processes of others, and only such, where /proc doesn't show them: see hidepid in proc(5)."""
+    if os.access("/proc/1/stat", os.R_OK):
+        return False  # it shows all
     try:
         os.killpg(group, 0)
     except PermissionError:
-        return True
+        return not _is_our_zombie(group)  # the kernel counts that, too
     except ProcessLookupError:
         pass
     return False
+
+
+def _is_our_zombie(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def wait_for(pid: int, seconds: float | None) -> bool:

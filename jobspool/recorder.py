@@ -52,10 +52,10 @@ class Recorder:
         """Record the outcome: before this returns, or by the thread where the settings say "group"."""
         if outcome.settings.fsync != "group":
             self.finish()
-            self._persist([outcome], self._rest)
+            self._persist(outcome, self._rest)
             return
         if self._thread is None and not self._start():
-            self._persist([outcome], self._rest)
+            self._persist(outcome, self._rest)
             return
         self._waiting.put(outcome)
 
@@ -83,25 +83,39 @@ class Recorder:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _serve_on(self) -> None:
-        while True:
-            batch = [self._waiting.get()]
-            while not self._waiting.empty():
-                batch.append(self._waiting.get())
-            if outcomes := [outcome for outcome in batch if outcome is not END]:
-                self._persist(outcomes, time.sleep)
-            if END in batch:
-                return
+        steps, ended = [], False
+        while steps or not ended:
+            for outcome in self._taken(wait=not steps):
+                if outcome is END:
+                    ended = True
+                else:
+                    steps.append(_Step(outcome))
+            steps = self._try(steps, time.sleep) if steps else steps
 
-    def _persist(self, batch: list[Outcome], rest: Callable[[float], object]) -> None:
-        """Record the batch, however long the disk takes to be well again."""
-        steps = [_Step(outcome) for outcome in batch]
-        while error := _record_all(steps):
-            self.well.clear()
-            if self._report(error):
-                return
-            rest(RETRY_AFTER)
-            steps = [step for step in steps if not step.done]
-        self.well.set()
+    def _taken(self, wait: bool) -> list:
+        """Take the outcomes that have come; with `wait` there is at least one."""
+        taken = [self._waiting.get()] if wait else []
+        while not self._waiting.empty():
+            taken.append(self._waiting.get())
+        return taken
+
+    def _persist(self, outcome: Outcome, rest: Callable[[float], object]) -> None:
+        """Record the outcome, however long the disk takes to be well again."""
+        steps = [_Step(outcome)]
+        while steps:
+            steps = self._try(steps, rest)
+
+    def _try(self, steps: list[_Step], rest: Callable[[float], object]) -> list[_Step]:
+        """Record what can be recorded now, and return the rest of the steps, after a rest; none where there is no hope."""
+        error = _record_all(steps)
+        if error is None:
+            self.well.set()
+            return []
+        self.well.clear()
+        if self._report(error):
+            return []
+        rest(RETRY_AFTER)
+        return [step for step in steps if not step.done]
 
 
 class _Step:

@@ -49,7 +49,7 @@ def plan(spool: Spool, running: frozenset[str] = frozenset(), after_boot: bool =
     last = {entry.job: entry.name for entry in dead}
     orphans = [Step("orphan", (id, last.get(id, "?"))) for id in spool.names(PROCESSING) if id not in running and id not in held]
     forget = [Step("forget", entry) for entry in dead if entry.job is None or entry.job not in held]
-    forget += [Step("forget", entry) for entry in roster.strangers(spool)]
+    forget += [Step("forget", entry) for entry in roster.strangers(spool) if not roster.is_alive(entry)]
     links = _links(spool) if after_boot else []
     return [*orphans, *forget, *(Step("leftover", path) for path in _leftovers(spool)), *links]
 

@@ -30,6 +30,7 @@ LOG = re.compile(r"(.+)\.\d+(?:~\d+)?\.(?:out|err)", re.DOTALL)
 A_DAY = 86_400.0
 SLICE = 0.005  # seconds of work at one go
 BETWEEN = 0.02  # seconds between two slices of a walk
+AFTER_TROUBLE = 5.0  # seconds until the next walk
 SOONEST, LATEST = 1.0, 600.0  # seconds between two walks
 MOST_READ = 1 << 20  # bytes of a job beside its attempts: of a larger one the logs go when they are a day old
 LOGS_EVERY = A_DAY / 4  # seconds between two looks for logs whose job is gone
@@ -51,7 +52,11 @@ class Pruner:
         if self._rules != (settings.keep_done, settings.keep_dead):
             self._rules, self._walk = (settings.keep_done, settings.keep_dead), None
         walk, self._walk = self._walk or self._whole(settings, begun), None
-        unfinished = any(time.monotonic() - begun > SLICE for _ in walk)
+        try:
+            unfinished = any(time.monotonic() - begun > SLICE for _ in walk)
+        except OSError:
+            self.at, self._busy = time.monotonic() + max(AFTER_TROUBLE, 50 * self._busy), 0.0
+            raise
         self._busy += time.monotonic() - begun
         if unfinished:
             self._walk = walk
@@ -114,7 +119,8 @@ def prune_state(spool: Spool, state: str, rule: str | int, settings: Settings, r
 def _came(spool: Spool, state: str, id: str, found: os.stat_result) -> float:
     """Return when the job came to that state: as its record says, else when hands moved it there, which rename(2) notes."""
     job = spool.read(state, id)
-    if job and same_time(last_mark(job.record), found.st_mtime_ns / 1e9):
+    recorded = job and job.attempts and job.attempts[-1]["verdict"] == state
+    if recorded and same_time(last_mark(job.record), found.st_mtime_ns / 1e9):
         return found.st_mtime_ns / 1e9
     return max(found.st_mtime_ns, found.st_ctime_ns) / 1e9
 
@@ -127,7 +133,8 @@ def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
     spare = names.take_out(spool, state, id, found)
     if spare is None:
         return False
-    attempts = 0 if _is_anywhere(spool, id) else _attempts(spare, min(found.st_size, MOST_READ))  # the last of a name takes them
+    theirs = _is_anywhere(spool, id) or os.path.islink(f"{spool.root}/logs")  # the last of a name takes its logs along
+    attempts = 0 if theirs else _attempts(spare, min(found.st_size, MOST_READ))
     for number in range(1, attempts + 1):
         for stream in ("out", "err"):
             _remove_log(spool.log_path(id, number, stream))

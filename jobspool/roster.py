@@ -28,7 +28,7 @@ LARGEST = 8 * ROOM  # bytes that are read of one: an id of odd characters makes 
 # name, pid, start, boot: the process (its start in clock ticks since that boot). supervisor: the pid of a worker's parent.
 # job, attempt (its number), group, group_start, since: what it runs, as which process group, since when; None when idle.
 # While a job is being started it has no group yet.
-# spool: the device and inode of the directory that it serves. owner: the user whose file it is.
+# spool: the device and inode of the directory that it serves, None before it has a file. owner: the user whose file it is.
 Entry = namedtuple("Entry", "path owner role name pid start boot spool supervisor job group group_start since attempt")
 
 TOO_LARGE = 1 << 63  # for a number of the kernel's
@@ -57,9 +57,10 @@ class Place:
             "pid": self.pid,
             "start": process.started(self.pid),
             "boot": process.boot(),
-            "spool": identity(spool),
+            "spool": None,
             "supervisor": supervisor,
         }
+        self._spool = spool
         self._mode = mode
         self._now: dict[str, object] = {}
         self._descriptor: int | None = None
@@ -74,9 +75,14 @@ class Place:
         return self._descriptor is not None
 
     def renew(self) -> bool:
-        """Make the file where it isn't there: at first, or when hands have emptied workers/. Tell whether it was made."""
-        if self._descriptor is not None and durable.lies_at(self.path, self._descriptor):
+        """Make the file where it isn't there: at first, or when hands have emptied workers/. Tell whether it was made.
+
+        Another spool may lie there by now, made anew or from a backup: it is that one that we serve then.
+        """
+        here = identity(self._spool)
+        if self._descriptor is not None and self.known["spool"] == here and durable.lies_at(self.path, self._descriptor):
             return False
+        self.known["spool"] = here
         durable.remove(self.path)  # of a dead process that had our id
         descriptor = durable.write_new(self.path, self._content(), self._mode)
         if self._descriptor is not None:
@@ -114,17 +120,19 @@ def entries(spool: Spool, job: str | None = None) -> list[Entry]:
     Left out are files that can't be read, and those that came with a copy of another spool: see strangers().
     """
     here = identity(spool)
-    return [entry for entry in _all(spool, job) if entry.spool == here]
+    return [entry for entry in _all(spool, job) if entry.spool in (here, None)]
 
 
 def strangers(spool: Spool) -> list[Entry]:
     """Return the entries that came with a copy of another spool: whom they name serves that."""
     here = identity(spool)
-    return [entry for entry in _all(spool) if entry.spool != here]
+    return [entry for entry in _all(spool) if entry.spool not in (here, None)]
 
 
 def _all(spool: Spool, job: str | None = None) -> list[Entry]:
-    found = []
+    found: list[Entry] = []
+    if os.path.islink(f"{spool.root}/workers"):
+        return found  # what lies behind it is another's
     mark = b"" if job is None else json.dumps(job).encode()
     try:
         names = os.listdir(f"{spool.root}/workers")
@@ -163,8 +171,12 @@ def _wrote(entry: Entry) -> bool:
 
 
 def may_end(entry: Entry) -> bool:
-    """Tell whether a process of the group that the entry names is its writer's: of nobody else's is a group to be ended."""
-    return any(process.user(pid) == entry.owner for pid in process.members(entry.group))
+    """Tell whether the group that the entry names is its writer's to end: root's, or of his processes.
+
+    Where we aren't root, one of them is enough: of the others we may signal none that isn't ours.
+    """
+    enough = all if os.geteuid() == 0 else any
+    return entry.owner == 0 or enough(process.user(pid) == entry.owner for pid in process.members(entry.group))
 
 
 def group_lives(entry: Entry) -> bool:

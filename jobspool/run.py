@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 LOCK = 100  # the lock's descriptor in the job: beyond those that shell scripts use
 LOOK_EVERY = 1.0  # seconds between looks at a running job: is it still in its place, how long are its logs
-LONGEST_NAME = 240  # bytes of a log's name before its ending
 LOOK_SOON = 0.05  # the same, while its logs are being cut
 DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 REASONS = {errno.ENOENT: 127, errno.ENOTDIR: 127}
@@ -207,7 +206,7 @@ class Logs:
             try:
                 return durable.open_log(path, self.mode)
             except FileExistsError:  # of an older job of this name, or of an attempt whose worker was lost with its record
-                durable.set_aside(path, LONGEST_NAME)
+                durable.set_aside(path, durable.LONGEST_LOG)
 
 
 def end_logs(claim: Claim, settings: Settings) -> None:
@@ -218,7 +217,9 @@ def end_logs(claim: Claim, settings: Settings) -> None:
             found = os.lstat(path)
         except FileNotFoundError:
             continue
-        size = found.st_size if stat.S_ISREG(found.st_mode) else 1
+        if not stat.S_ISREG(found.st_mode) or found.st_mtime < claim.mtime - 1:
+            continue  # it is another's, which hands put there
+        size = found.st_size
         if size == 0:
             durable.remove(path)
         elif size > settings.log_max_bytes:

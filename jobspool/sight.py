@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import OrderedDict
 from itertools import islice
 
 from jobspool import claim as claims
@@ -71,7 +72,7 @@ class Sight:
         self._to_note: set[str] = set()  # ids in dead/ that a failing disk, or who holds them, kept from being noted
         self._dead: set[str] = set()  # ids that lay in dead/ when it was last read
         self._to_look: list[str] = []  # those of them that are still to be looked at
-        self._seen: dict[tuple[str, str], None] = {}  # events that are still to be taken
+        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()  # events that are still to be taken
         self._odd: dict[tuple[str, str], str] = {}  # (state, id) of files that are never run, and why, as it was told
         self._linked: dict[tuple[str, str], int] = {}  # the same of what has links elsewhere, and its ctime (ns)
         self._refused: dict[tuple[str, str], int] = {}  # the same of what a claim refused, until the next scan
@@ -82,8 +83,7 @@ class Sight:
         for _ in _slice():
             if not self._seen:
                 break
-            folder, name = next(iter(self._seen))
-            del self._seen[folder, name]
+            (folder, name), _ = self._seen.popitem(last=False)
             self._see(folder, name)
         if clock >= self.scan_at:
             self._scan(clock)
@@ -305,12 +305,13 @@ class Sight:
 
     def _scan(self, clock: float) -> None:
         """Read the directories: whatever events there were, this is what counts."""
-        if self.watch.stale() or not self.watch.works:
+        stale, blind = self.watch.stale(), self._remote or not self.watch.works
+        if stale or not self.watch.works:
             self.watch.stop()
-            self._missed = True
+            self._missed |= stale
             if all(os.path.isdir(self.spool.folder(state)) for state in STATES):
                 self.watch.start()
-        blind, missed = self._remote or not self.watch.works or self._missed, self._missed
+        blind, missed = blind or not self.watch.works or self._missed, self._missed
         self._missed = False
         try:
             self._look_paused()
@@ -348,7 +349,7 @@ class Sight:
     def _scan_dead(self, missed: bool) -> None:
         """See what came to dead/, to be looked at; where events were lost all of it, as hands may have moved it to and fro."""
         there = set(self.spool.names(DEAD))
-        self._to_look = list(there if missed else there - self._dead)
+        self._to_look = list(there) if missed else [*self._to_look, *(there - self._dead)]
         self._dead = there
 
     def _known(self, state: str) -> set[str]:

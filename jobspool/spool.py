@@ -75,6 +75,8 @@ class Spool:
         try:
             durable.make_parents(spool.root)
             for folder in (spool.root, *(f"{spool.root}/{name}" for name in (*STATES, *OTHERS))):
+                if folder == spool.root and os.path.isdir(folder):
+                    continue  # or a link to it
                 if durable.make_directory(folder, 0o2770 if group else 0o700) and gid is not None:
                     durable.give_to_group(folder, gid, 0o2770)
             if not os.path.lexists(f"{spool.root}/{config.FILE}"):

@@ -13,7 +13,6 @@ CURES = {
     errno.EROFS: "mount it for writing",
     errno.EIO: "the disk fails: dmesg says more",
     errno.EXDEV: "all of the spool must be on one file system",
-    errno.ENOTDIR: "move away what lies there: it is made anew",
 }
 CURES_OF_THE_MACHINE = {
     errno.EMFILE: "raise the limit: ulimit -n",
@@ -31,7 +30,9 @@ def told(error: OSError, root: str) -> str:
     path = error.filename if isinstance(error.filename, str) else root
     if error.errno == errno.ENOENT:
         return _told_missing(path, root)
-    if error.errno == errno.EACCES and (folder := _shut(path, error.filename2)):
+    if error.errno == errno.ENOTDIR:
+        return f"{error.strerror}: {_there(path)}: move away what lies there, and it is made anew"
+    if error.errno == errno.EACCES and (folder := _shut(root, error.filename, error.filename2)):
         return f"{error.strerror}: {folder}: chmod u+rwx, or become its owner"
     folder = os.path.dirname(path)
     cure = CURES.get(error.errno)
@@ -47,9 +48,16 @@ def cause(error: OSError, root: str) -> str:
     return error.strerror if known else told(error, root)
 
 
-def _shut(*paths: object) -> str | None:
-    """Return the directory of the paths that we may not write to, None if there is none."""
-    folders = [os.path.dirname(path) for path in paths if isinstance(path, str)]
+def _there(path: str) -> str:
+    """Return the first part of the path that is there, from its end."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _shut(root: str, *paths: object) -> str | None:
+    """Return the directory of the paths, of those in the spool, that we may not write to, None if there is none."""
+    folders = [os.path.dirname(path) for path in paths if isinstance(path, str) and path.startswith(f"{root}/")]
     return next((folder for folder in folders if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)), None)
 
 

@@ -45,11 +45,11 @@ def distrust_type(found: os.stat_result) -> str | None:
 def forbidden(path: str, found: os.stat_result) -> str | None:
     """Return why we can't claim the file, None if we can: one must read it, and own it or write it to say when it was claimed."""
     if not os.access(path, os.R_OK, effective_ids=True):
-        return ODD_FILES[errno.EACCES]
+        return ODD_FILES[errno.EACCES] if os.path.lexists(path) else None  # RACE: it has moved on
     own_read_only = found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWUSR
     mine = os.access(os.path.dirname(path), os.W_OK, effective_ids=True)  # else it is no fault of the one file
     if mine and not own_read_only and not os.access(path, os.W_OK, effective_ids=True):
-        return "no right to write it, which a claim needs"
+        return "no right to write it, which a claim needs" if os.path.lexists(path) else None
     return None
 
 

@@ -18,12 +18,10 @@ from jobspool import durable, process, roster
 from jobspool.channel import Channel, Wakeup
 from jobspool.command import CannotStart
 from jobspool.errors import BrokenConfig
-from jobspool.job import ENDING
 from jobspool.recorder import Outcome as ToRecord
 from jobspool.recorder import Recorder
 from jobspool.retry import judge
 from jobspool.run import Attempt
-from jobspool.states import PROCESSING
 from jobspool.trouble import cause, told
 
 TYPE_CHECKING = False
@@ -145,10 +143,8 @@ class Worker:
         over = attempt.end(reason, interrupted)
         while not over:
             left = " ".join(map(str, process.members(attempt.pid)))
-            job = f"{PROCESSING}/{attempt.claim.id}{ENDING}"
-            why = (
-                f"{job} is to end ({reason}), and processes of it can't be ended: {left or 'none that we see'}; it waits for them"
-            )
+            job = f"job {attempt.claim.id}"
+            why = f"{job} is to end ({reason}), but not these processes of it: {left or '?'}; its worker waits for them"
             self.tell("trouble", why=why, about=job)
             self._listen(REST)
             over = process.kill_group(attempt.pid)

@@ -4,12 +4,13 @@ import errno
 import json
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
 import pytest
 from disk.bad import at_once, go, noter, ran, the_message, troubles, waiter
-from kit import comes_to, drop, everyone, log, new_spool, pool, see, until, workers
+from kit import children, comes_to, drop, everyone, log, new_spool, pool, see, until, workers
 
 from jobspool import claim as claims
 from jobspool import config, durable
@@ -202,3 +203,17 @@ def test_a_failed_job_that_could_not_be_moved_when_it_was_due_is_moved_later(spo
     assert [error.errno for error in sight.told] == [errno.EIO]
     spool.now = lambda: time.time() + AFTER_TROUBLE
     assert (see(sight), spool.names("failed")) == ("x", [])
+
+
+def test_a_worker_that_dies_while_the_spool_is_away_is_replaced_without_an_error(tmp_path):
+    spool = new_spool(tmp_path / "in")
+    with pool(spool, 1) as supervisor:
+        (worker,) = workers(spool)
+        supervisor.log = supervisor.log.rename(tmp_path / "log")
+        os.rename(spool.root, tmp_path / "away")
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: children(supervisor.pid) not in ([], [worker]), "another")
+        until(lambda: troubles(supervisor), "word of it")
+        os.rename(tmp_path / "away", spool.root)
+        comes_to(spool, spool.add("true").id, "done")
+        assert "Traceback" not in supervisor.log.read_text()

@@ -14,7 +14,7 @@ import pytest
 from kit import QUEUECTL, comes_to, drop, end, everyone, gone, let_pass, log, mv, new_spool, pool, queuectl, until, where, workers
 from nobody import NOBODY, as_nobody, spool_of_nobody
 
-from jobspool import Spool, config
+from jobspool import Spool, config, process
 
 
 def pids(path):
@@ -65,16 +65,18 @@ def becomes_root():
         yield spool, f"{program} --reuid 0 --regid 0 --clear-groups"
 
 
-@pytest.mark.parametrize("behind", ["", "; true"], ids=["all of it", "a part of it"])
-def test_what_the_worker_may_not_end_is_waited_for_and_not_run_beside_itself(becomes_root, behind):
+@pytest.mark.parametrize("which", ["all of it", "its main process", "a part of it"])
+def test_what_the_worker_may_not_end_is_waited_for_and_not_run_beside_itself(becomes_root, which):
     spool, sudo = becomes_root
-    command = f"{sudo} sh -c 'echo $$; exec sleep 1000'{behind}"
-    theirs = [drop(spool, "x", {"command": command, "timeout": 0.5, "max_retries": 1, "backoff_base": 100})]
+    argv = [*sudo.split(), "sh", "-c", "echo $$; exec sleep 1000"]
+    command = shlex.join(argv) + ("; true" if which == "a part of it" else "")
+    what = {"argv": argv} if which == "its main process" else {"command": command}
+    theirs = [drop(spool, "x", {**what, "timeout": 0.5, "max_retries": 1, "backoff_base": 100})]
     config.change(spool.root, "grace", 0.2, spool.spare(), 0o600)
     for path in (*theirs, f"{spool.root}/config.json"):
         os.chown(path, NOBODY, NOBODY)
     with pool(spool, 2, within=as_nobody()) as supervisor:
-        until(lambda: b"can't be ended" in supervisor.log.read_bytes(), "word of it")
+        until(lambda: b"its worker waits for them" in supervisor.log.read_bytes(), "word of it")
         let_pass(1.2)
         assert where(spool, "x") == ["processing"]
         assert queuectl("stop", "--now", "--timeout", "1", spool=spool).returncode == 75
@@ -322,3 +324,41 @@ def test_a_pool_that_a_job_starts_is_no_part_of_the_job(spool, tmp_path):
             comes_to(spool, "x", "done")
     finally:
         queuectl("stop", "--now", spool=other)
+
+
+def test_a_pool_whose_spool_is_made_anew_serves_that_and_can_be_stopped(spool, tmp_path):
+    with pool(spool) as supervisor:
+        os.rename(spool.root, tmp_path / "away")
+        Spool.init(spool.root)
+        comes_to(spool, spool.add("true").id, "done")
+        until(lambda: "workers     1" in queuectl("status", spool=spool).stdout, "them to say where they are")
+        assert queuectl("stop", spool=spool).returncode == 0
+        assert supervisor.wait(30) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to become another")
+def test_a_job_of_root_that_became_nobody_is_ended_though_its_worker_is_dead(spool):
+    sleep = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups sleep 1000"
+    spool.add(sleep, id="x")
+    with pool(spool):
+        until(lambda: any(entry.get("group") for entry in everyone(spool)), "the job to run")
+        (entry,) = (entry for entry in everyone(spool) if entry.get("group"))
+        until(lambda: process.user(entry["group"]) == NOBODY, "it to be nobody's")
+        os.kill(entry["pid"], signal.SIGKILL)
+        mv(spool, "x", "processing", "dead")
+        until(lambda: gone(entry["group"]), "its end")
+
+
+def test_a_job_that_hands_take_while_tmp_is_no_directory_ends_no_worker(spool, tmp_path):
+    spool.add("sleep 1000", id="x")
+    with pool(spool) as supervisor:
+        until(lambda: any(entry.get("group") for entry in everyone(spool)), "the job to run")
+        before = workers(spool)
+        os.rename(f"{spool.root}/tmp", tmp_path / "away")
+        Path(spool.root, "tmp").touch()
+        mv(spool, "x", "processing", "dead")
+        until(lambda: b"moved away by hand" in supervisor.log.read_bytes(), "its end")
+        Path(spool.root, "tmp").unlink()
+        os.rename(tmp_path / "away", f"{spool.root}/tmp")
+        comes_to(spool, spool.add("true").id, "done")
+        assert workers(spool) == before

@@ -9,6 +9,7 @@ from kit import drop, where
 from jobspool import claim as claims
 from jobspool import names, recovery
 from jobspool.claim import Claim
+from jobspool.job import seconds
 
 
 def linked(spool, *states, id="x", record=None):
@@ -105,18 +106,20 @@ def test_a_failed_job_that_hands_had_put_to_the_dead_does_not_come_back(spool):
 
 
 def test_a_job_that_is_set_aside_takes_its_logs_along(spool):
-    """Those that were in the newcomer's way have another name already."""
+    """Those that were in another's way have another name already: their time tells whose they are."""
     spool.ready()
-    tried = {"ended": "2026-01-01T00:00:00Z", "verdict": "failed"}
-    drop(spool, "x", {"command": "older", "attempts": [tried, tried]}, "done")
-    drop(spool, "x", {"command": "newer", "attempts": [tried]}, "processing")
-    for name, said in {"x.1~1.out": "older 1", "x.1.out": "newer 1", "x.2.out": "older 2", "x.2.err": "older 2"}.items():
-        Path(spool.root, "logs", name).write_text(said)
+
+    def tried(day):
+        return {"started": f"2026-01-0{day}T00:00:00Z", "ended": f"2026-01-0{day}T00:00:09Z", "verdict": "failed"}
+
+    drop(spool, "x", {"command": "older", "attempts": [tried(1), tried(2)]}, "done")
+    drop(spool, "x", {"command": "newer", "attempts": [tried(5)]}, "processing")
+    logs = {"x.1~1.out": 1, "x.1~2.out": 3, "x.1.out": 5, "x.2.out": 2, "x.2.err": 2}
+    for name, day in logs.items():
+        path = Path(spool.root, "logs", name)
+        path.write_text(f"day {day}")
+        os.utime(path, (seconds(f"2026-01-0{day}T00:00:05Z"),) * 2)
     claims.move(spool, "x", "processing", "done")
     assert {name: Path(spool.root, "logs", name).read_text() for name in os.listdir(f"{spool.root}/logs")} == {
-        "x~1.1.out": "older 1",
-        "x.1.out": "newer 1",
-        "x~1.2.out": "older 2",
-        "x~1.2.err": "older 2",
-    }
+        "x~1.1.out": "day 1", "x.1~2.out": "day 3", "x.1.out": "day 5", "x~1.2.out": "day 2", "x~1.2.err": "day 2"}  # fmt: skip
     assert (spool.read("done", "x").record["command"], spool.read("done", "x~1").record["command"]) == ("newer", "older")

@@ -53,7 +53,36 @@ def test_an_outcome_that_the_disk_refuses_keeps_nobody_from_the_others(spool, mo
 
     monkeypatch.setattr(claims.Recorded, "enter", refuse)
     one = recorder.Recorder(report)
-    one._persist(batch, lambda seconds: None)
+    steps = one._try([recorder._Step(outcome) for outcome in batch], lambda seconds: None)
+    assert (len(steps), one.well.is_set()) == (1, False)
+    assert one._try(steps, print) == []
     assert troubles == [(errno.EPERM, ["a", "c"])]
     assert told == [("a", True), ("c", True), ("b", True)]
     assert (sorted(spool.names("done")), spool.names("processing"), one.well.is_set()) == (["a", "b", "c"], [], True)
+
+
+def test_an_outcome_that_comes_while_another_is_refused_is_recorded(spool, monkeypatch):
+    for id in "ab":
+        drop(spool, id, {"command": id})
+    told, refused, enter = [], ["a"], claims.Recorded.enter
+    first, second = (outcome_of(spool, id, told) for id in "ab")
+
+    def refuse(recorded):
+        if recorded.claim.id in refused:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return enter(recorded)
+
+    def report(error):
+        if told:
+            refused.clear()
+        elif second not in sent:
+            sent.append(second)
+            one.record(second)
+
+    sent = []
+    monkeypatch.setattr(claims.Recorded, "enter", refuse)
+    monkeypatch.setattr(recorder, "RETRY_AFTER", 0.01)
+    one = recorder.Recorder(report)
+    one.record(first)
+    one.finish()
+    assert told == [("b", True), ("a", True)]

@@ -301,3 +301,12 @@ def test_a_new_rule_is_kept_at_once(spool):
     pruner.step(config.Settings())
     assert not pruner.is_due(config.Settings(), time.monotonic())
     assert pruner.is_due(config.Settings({"keep_done": 5}), time.monotonic())
+
+
+def test_a_job_that_hands_put_aside_after_its_tries_is_kept_from_then_on(spool):
+    now = time.time()
+    spool = Spool(spool.root)
+    ended = {"ended": iso(now - 9 * DAY), "verdict": "failed"}
+    os.utime(drop(spool, "a", {"command": "true", "attempts": [ended]}, "done"), (seconds(ended["ended"]),) * 2)
+    walk(spool, "done", "7d")
+    assert spool.names("done") == ["a"]

@@ -103,3 +103,15 @@ def test_a_job_is_noted_as_dead_that_was_put_there_while_somebody_held_it_or_bef
         assert spool.read("dead", "x").attempts[-1]["verdict"] == "failed"
     see(sight)
     assert spool.read("dead", "x").attempts[-1]["verdict"] == "dead"
+
+
+def test_dead_jobs_are_looked_at_once_where_nothing_tells_of_events(spool, sight, monkeypatch):
+    sight.watch.stop()
+    for number in range(250):
+        drop(spool, f"x{number}", {"command": "true"}, "dead")
+    looks = []
+    monkeypatch.setattr(sights.claims, "note_dead", lambda spool, id, settings: looks.append(id) or False)
+    monkeypatch.setattr(sight.watch, "start", lambda: None)
+    for _ in range(6):
+        see(sight)
+    assert sorted(looks) == sorted(f"x{number}" for number in range(250))

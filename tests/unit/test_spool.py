@@ -546,3 +546,9 @@ def test_waiting_for_a_job_that_is_removed_ends(spool):
     with pytest.raises(NoSuchJob):
         spool.wait(job, timeout=20)
     timer.join()
+
+
+def test_a_spool_may_be_a_link_to_its_directory(tmp_path):
+    os.symlink(Spool.init(tmp_path / "elsewhere").root, tmp_path / "spool")
+    spool = Spool.init(tmp_path / "spool")
+    assert spool.read("pending", spool.add("true").id).command == "true"
