@@ -9,7 +9,6 @@ because the whole command is one module, to be read from top to bottom, a comman
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import os
 import re
@@ -1042,23 +1041,19 @@ def _attempt_words(attempt: dict) -> str:
 
 def _logs(spool: Spool, job: Job) -> list[tuple[str, int]]:
     """Return the paths and sizes of what its attempts printed."""
+    from jobspool import durable
+
     found = []
     for attempt in range(1, len(job.attempts) + 2):
         for stream in ("out", "err"):
-            for path in _with_older(spool.log_path(job.id, attempt, stream)):
+            log = spool.log_path(job.id, attempt, stream)
+            for path in (log, *durable.asides(log)):  # older ones of its name, too
                 try:
                     found.append((path, os.lstat(path).st_size))
                 except OSError as error:
                     if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):  # the id of what is no job may be too long for logs
                         raise
     return found
-
-
-def _with_older(path: str) -> list[str]:
-    """Return the log's path, and the paths that older ones of its name were set aside to: ID.N~1.out and so on."""
-    stem, ending = os.path.splitext(path)
-    older = (f"{stem}~{nth}{ending}" for nth in itertools.count(1))
-    return [path, *itertools.takewhile(os.path.exists, older)]
 
 
 LOGS = """\

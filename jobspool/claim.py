@@ -233,7 +233,7 @@ def _discard(spare: str, ours: tuple, place: str) -> None:
     """Remove `spare` if it is one of our files; a file of somebody else's that came there goes back to `place`."""
     try:
         if _inode(os.lstat(spare)) in ours:
-            _remove_if_possible(spare)
+            durable.remove_if_possible(spare)
             return
     except FileNotFoundError:
         return
@@ -561,15 +561,8 @@ def _remove_open(path: str, descriptor: int) -> None:
         if durable.lies_at(path, descriptor):
             durable.remove(path)
     except OSError:
-        pass  # as in _remove_if_possible()
-    os.close(descriptor)
-
-
-def _remove_if_possible(path: str) -> None:
-    try:
-        durable.remove(path)
-    except OSError:
         pass  # a failing disk keeps it: as after a crash, it goes when it is a day old
+    os.close(descriptor)
 
 
 def _is_at(path: str, inode: tuple[int, int]) -> bool:

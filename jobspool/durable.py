@@ -324,6 +324,14 @@ def remove(path: str) -> bool:
     return True
 
 
+def remove_if_possible(path: str) -> bool:
+    """Remove the file; return False if it was gone already, or a failing disk keeps it: what lies in tmp/ goes when a day old."""
+    try:
+        return remove(path)
+    except OSError:
+        return False
+
+
 def make_directory(path: str, mode: int = 0o700) -> bool:
     """Make the directory with exactly `mode`; return False if it was there. Raises NotADirectoryError where another thing is."""
     try:

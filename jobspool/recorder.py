@@ -90,7 +90,8 @@ class Recorder:
                     ended = True
                 else:
                     steps.append(_Step(outcome))
-            steps = self._try(steps, time.sleep) if steps else steps
+            if steps:
+                steps = self._try(steps, time.sleep)
 
     def _taken(self, wait: bool) -> list:
         """Take the outcomes that have come; with `wait` there is at least one."""

@@ -6,7 +6,6 @@ What waits or runs is never touched. A walk through the directories goes in smal
 from __future__ import annotations
 
 import heapq
-import itertools
 import math
 import os
 import re
@@ -185,11 +184,8 @@ def _attempts(path: str, size: int) -> int:
 
 def _remove_log(path: str) -> None:
     """Remove the log, and those of its name that were set aside."""
-    stem, ending = os.path.splitext(path)
-    durable.remove(path)
-    for number in itertools.count(1):
-        if not durable.remove(f"{stem}~{number}{ending}"):
-            return
+    for name in (path, *durable.asides(path)):
+        durable.remove(name)
 
 
 def _is_anywhere(spool: Spool, id: str) -> bool:

@@ -163,11 +163,7 @@ def dead(spool: Spool) -> list[Entry]:
 
 def is_alive(entry: Entry) -> bool:
     """Tell whether the process that wrote the entry still runs: not what another user wrote, for `stop` signals what it names."""
-    return process.lives(entry.pid, entry.start, entry.boot) and _wrote(entry)
-
-
-def _wrote(entry: Entry) -> bool:
-    return entry.owner == process.user(entry.pid)
+    return process.lives(entry.pid, entry.start, entry.boot) and entry.owner == process.user(entry.pid)
 
 
 def may_end(entry: Entry) -> bool:

@@ -191,10 +191,9 @@ class Logs:
 
         Raises OSError, once both are closed; then they may stay as they are.
         """
-        files = list(zip(self._paths, self._files, strict=True))
         try:
-            for path, descriptor in sorted(files, key=lambda file: os.fstat(file[1]).st_size):
-                size = os.fstat(descriptor).st_size
+            files = [(os.fstat(file).st_size, path, file) for path, file in zip(self._paths, self._files, strict=True)]
+            for size, path, descriptor in sorted(files):
                 if (size == 0 or size > self.limit) and durable.lies_at(path, descriptor):  # else hands took it
                     durable.remove(path) if size == 0 else durable.shorten(path, self.spare(), self.limit // 2, self.mode)
         finally:

@@ -196,8 +196,8 @@ class Spool:
     def _take_back(self, files: list[str], jobs: list[Job]) -> None:
         """Remove what was to be added. Raises TryAgain with the ids of those that workers were quick enough to claim."""
         for file in files:
-            _removed(file)
-        added = [job.id for job in jobs if not _removed(self.path(PENDING, job.id))]
+            durable.remove_if_possible(file)
+        added = [job.id for job in jobs if not durable.remove_if_possible(self.path(PENDING, job.id))]
         if added:
             raise TryAgain(f"the disk fails: of {len(files)} jobs, only these were added: {' '.join(added)}")
 
@@ -421,14 +421,6 @@ def read_open(descriptor: int, limit: int) -> bytes:
         pieces.append(more)
         length += len(more)
     return b"".join(pieces)
-
-
-def _removed(path: str) -> bool:
-    """Remove the file; False where it had gone, or the disk keeps it."""
-    try:
-        return durable.remove(path)
-    except OSError:
-        return False
 
 
 def why_ignored(name: str) -> str:
