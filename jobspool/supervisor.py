@@ -28,6 +28,7 @@ from jobspool.worker import Worker
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
 SETTLE = 2.0  # seconds without change until a file that is no whole job is given up
 MEND_EVERY = 5.0  # seconds between looks for what a crash left
@@ -268,34 +269,33 @@ class Supervisor:
             raise
         else:
             if pid == 0:
-                status = 1
-                try:
-                    ours.close()
-                    self._become_worker(theirs, before)
-                    status = 0
-                finally:
-                    os._exit(status)
+                ours.close()
+                self._become_worker(theirs, before)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.hands[ours.fileno()] = Hand(pid, ours, time.monotonic())
         self._poll.register(ours, select.POLLIN)
 
-    def _become_worker(self, channel: Channel, mask: set[int]) -> None:
-        """Be the worker, with that signal mask: in the forked child, which must hold no other worker's channel open."""
-        for hand in self.hands.values():
-            hand.channel.close()
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # a terminal's: the supervisor decides what they mean
+    def _become_worker(self, channel: Channel, mask: set[int]) -> NoReturn:
+        """Be the worker, with that signal mask, to its end: in the forked child, which must hold no other's channel open."""
+        status = 1
         try:
+            for hand in self.hands.values():
+                hand.channel.close()
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # a terminal's: the supervisor decides what they mean
             worker = Worker(self.spool, channel, self.place.pid, self.sight.settings)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             worker.serve()
+            status = 0
         except Exception:
             import sys
 
             sys.excepthook(*sys.exc_info())  # a bug: show it, and die
             raise
+        finally:
+            os._exit(status)
 
     def _bury_worker(self, hand: Hand) -> None:
         """A worker has ended: take it off the list, and see to what it left."""

@@ -120,6 +120,11 @@ def everyone(spool):
     return [entry for entry in found if isinstance(entry, dict) and "supervisor" in entry]
 
 
+def until_it_runs(spool):
+    """Wait until a worker has noted which process group its job runs as."""
+    until(lambda: any(entry.get("group") for entry in everyone(spool)), "the job to run")
+
+
 def workers(spool, supervisor=None):
     """The ids of the living worker processes (of that supervisor)."""
     return [

@@ -11,7 +11,24 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit import QUEUECTL, comes_to, drop, end, everyone, gone, let_pass, log, mv, new_spool, pool, queuectl, until, where, workers
+from kit import (
+    QUEUECTL,
+    comes_to,
+    drop,
+    end,
+    everyone,
+    gone,
+    let_pass,
+    log,
+    mv,
+    new_spool,
+    pool,
+    queuectl,
+    until,
+    until_it_runs,
+    where,
+    workers,
+)
 from nobody import NOBODY, as_nobody, spool_of_nobody
 
 from jobspool import Spool, config, process
@@ -284,7 +301,7 @@ def test_a_main_process_that_leaves_its_group_is_ended_all_the_same(spool, tmp_p
 def test_stopping_a_copy_of_a_spool_leaves_the_original_alone(spool, tmp_path):
     spool.add("sleep 1000", id="x")
     with pool(spool) as supervisor:
-        until(lambda: any(entry.get("group") for entry in everyone(spool)), "the job to run")
+        until_it_runs(spool)
         shutil.copytree(spool.root, tmp_path / "copy", symlinks=True)
         copy = Spool(str(tmp_path / "copy"))
         assert "workers     none is running" in queuectl("status", spool=copy).stdout
@@ -341,7 +358,7 @@ def test_a_job_of_root_that_became_nobody_is_ended_though_its_worker_is_dead(spo
     sleep = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups sleep 1000"
     spool.add(sleep, id="x")
     with pool(spool):
-        until(lambda: any(entry.get("group") for entry in everyone(spool)), "the job to run")
+        until_it_runs(spool)
         (entry,) = (entry for entry in everyone(spool) if entry.get("group"))
         until(lambda: process.user(entry["group"]) == NOBODY, "it to be nobody's")
         os.kill(entry["pid"], signal.SIGKILL)
@@ -352,7 +369,7 @@ def test_a_job_of_root_that_became_nobody_is_ended_though_its_worker_is_dead(spo
 def test_a_job_that_hands_take_while_tmp_is_no_directory_ends_no_worker(spool, tmp_path):
     spool.add("sleep 1000", id="x")
     with pool(spool) as supervisor:
-        until(lambda: any(entry.get("group") for entry in everyone(spool)), "the job to run")
+        until_it_runs(spool)
         before = workers(spool)
         os.rename(f"{spool.root}/tmp", tmp_path / "away")
         Path(spool.root, "tmp").touch()

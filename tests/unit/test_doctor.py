@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kit import alive, comes_to, drop, everyone, new_spool, pool, queuectl, until, workers
+from kit import alive, comes_to, drop, everyone, new_spool, pool, queuectl, until, until_it_runs, workers
 
 from jobspool import claim as claims
 from jobspool import doctor, process, roster
@@ -361,7 +361,7 @@ def test_what_one_may_not_read_is_for_its_owner_to_mend(spool):
 def test_a_supervisor_that_is_gone_is_missed_though_its_workers_end_what_they_run(spool):
     spool.add("sleep 1000", id="x")
     with pool(spool) as supervisor:
-        until(lambda: any(entry.get("group") for entry in everyone(spool)), "the job to run")
+        until_it_runs(spool)
         os.kill(supervisor.pid, signal.SIGKILL)
         supervisor.wait()
         spool.add("true")
