@@ -14,6 +14,7 @@ from jobspool.job import TEN_YEARS, did_you_mean, number
 FORMAT = 1
 FILE = "config.json"
 LARGEST = 1 << 20  # bytes that are read of it
+PIECE = 4096  # bytes at one go
 NO_FILE = (errno.EISDIR, errno.ELOOP, errno.ENXIO)
 NONE_WORDS = ("none", "null", "")
 
@@ -52,10 +53,10 @@ class Settings:
         self.group = self.given.get("group")
 
     def __getattr__(self, name: str) -> object:
-        try:
-            return self.given.get(name, SETTINGS[name].default)
-        except KeyError:
-            raise AttributeError(name) from None
+        if name not in SETTINGS:
+            raise AttributeError(name)
+        value = self.__dict__[name] = self.given.get(name, SETTINGS[name].default)
+        return value
 
     def for_job(self, record: dict) -> Settings:
         """Return the settings with the job's own in the place of the spool's."""
@@ -137,8 +138,7 @@ def load(root: str) -> Settings:
     """
     path = f"{root}/{FILE}"
     try:
-        with open(path, "rb", opener=_open) as file:
-            content = file.read(LARGEST)
+        content = _content(path)
     except FileNotFoundError:
         durable.see_folder(root)
         return Settings()
@@ -153,8 +153,16 @@ def load(root: str) -> Settings:
     return Settings(_checked_file(path, given))
 
 
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO of that name must not hold us
+def _content(path: str) -> bytes:
+    """Return the file's content, LARGEST bytes at most. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO of that name must not hold us
+    try:
+        content = os.read(descriptor, PIECE)
+        while len(content) % PIECE == 0 and len(content) < LARGEST and (more := os.read(descriptor, PIECE)):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _checked_file(path: str, given: object) -> dict:

@@ -24,12 +24,16 @@ RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 FALLOC_KEEP_SIZE = 1
 FALLOC_PUNCH_HOLE = 2
+SYNC_FILE_RANGE_WRITE = 2
+SYNC_FILE_RANGE_WAIT = 1 | 2 | 4  # for what is written already, write, and wait for that
 NO_SUCH_FLAG = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
 AT_FDCWD = -100
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+APPENDING = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW  # how a job opens its log
 LONGEST_LOG = 240  # bytes of a log's name before its ending
 BLOCK = 4096  # bytes that file systems give at one go
+HELD = b"\n"  # all that a file of one block holds that reserve() made
 _libc: object = None
 
 
@@ -65,11 +69,15 @@ def write_new(path: str, content: bytes, mode: int = 0o600) -> int:
     return _new(path, mode, lambda descriptor: write_all(descriptor, content))
 
 
-def reserve(path: str, length: int, mode: int = 0o600) -> int:
-    """Create `path`, empty, with the blocks for `length` bytes, and return its descriptor: filling it takes no more room.
+def reserve(path: str, length: int, mode: int = 0o600, copies: bool = False) -> int:
+    """Create `path` with the blocks for `length` bytes, and return its descriptor: filling it takes no more room.
 
-    Where the file system can't give blocks ahead, it just makes the file. Leaves and raises what write_new() does.
+    One block is taken by writing a byte, which is cheaper than fallocate(2): it is there for what is written over that. Not where
+    the file system `copies` on write; and where it can't give blocks ahead, it just makes the file. Leaves and raises what
+    write_new() does.
     """
+    if length <= BLOCK and not copies:
+        return write_new(path, HELD, mode)
     return _new(path, mode, lambda descriptor: _give_blocks(descriptor, length))
 
 
@@ -79,7 +87,8 @@ def _new(path: str, mode: int, fill: Callable[[int], None]) -> int:
     except FileNotFoundError:
         raise DirectoryGone(os.path.dirname(path)) from None
     try:
-        os.fchmod(descriptor, mode)  # the umask may have taken bits that a shared spool needs
+        if os.fstat(descriptor).st_mode & 0o7777 != mode:
+            os.fchmod(descriptor, mode)  # the umask has taken bits that a shared spool needs
         fill(descriptor)
     except OSError as error:
         os.close(descriptor)
@@ -99,8 +108,10 @@ def _give_blocks(descriptor: int, length: int) -> None:
 
 def fill(descriptor: int, content: bytes, reserved: int) -> None:
     """Write `content` into the file that reserve() made, and give back the blocks it doesn't need. May be done again."""
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    write_all(descriptor, content)
+    written = os.pwrite(descriptor, content, 0)
+    if written < len(content):
+        os.lseek(descriptor, written, os.SEEK_SET)
+        write_all(descriptor, content[written:])
     if reserved - len(content) >= BLOCK or os.fstat(descriptor).st_size > len(content):
         os.ftruncate(descriptor, len(content))
 
@@ -112,10 +123,11 @@ def write_all(descriptor: int, content: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def write_over(descriptor: int, content: bytes) -> None:
-    """Put `content` in the place of what the open file held. Not atomic for readers, and nothing is synced."""
+def write_over(descriptor: int, content: bytes, size: int) -> None:
+    """Put `content` in the place of the `size` bytes that the open file held. Not atomic for readers, and nothing is synced."""
     os.pwrite(descriptor, content, 0)
-    os.ftruncate(descriptor, len(content))
+    if size > len(content):
+        os.ftruncate(descriptor, len(content))
 
 
 def replace(path: str, spare: str, content: bytes, mode: int = 0o600) -> None:
@@ -138,6 +150,32 @@ def replace(path: str, spare: str, content: bytes, mode: int = 0o600) -> None:
 def sync(descriptor: int) -> None:
     """Return when the file's content and its size are on the disk."""
     os.fsync(descriptor)
+
+
+def begin_writing(descriptors: list[int]) -> None:
+    """Let the disk begin to write the contents of these files, which are to be synced: so they reach it together."""
+    if len(descriptors) > 1:
+        for descriptor in descriptors:
+            _sync_range(descriptor, SYNC_FILE_RANGE_WRITE)  # or else later
+
+
+def write_out(descriptors: list[int]) -> None:
+    """Return when a journal that keeps order will see no later change without the contents of these files.
+
+    They have left for the disk then, and nothing more: the next sync of what is changed behind this makes them sure, too, as it
+    flushes what the disk holds back. So many files cost one commit of the journal. See sync_file_range(2), which warns that it
+    is for nobody who doesn't sync something else. Raises OSError.
+    """
+    begin_writing(descriptors)
+    for descriptor in descriptors:
+        if code := _sync_range(descriptor, SYNC_FILE_RANGE_WAIT):
+            raise OSError(code, os.strerror(code))
+
+
+def _sync_range(descriptor: int, flags: int) -> int:
+    import ctypes
+
+    return _call("sync_file_range", descriptor, ctypes.c_int64(0), ctypes.c_int64(0), flags)
 
 
 def sync_directory(path: str) -> None:
@@ -224,20 +262,20 @@ def _refuse(code: int, source: str, target: str) -> NoReturn:
     raise OSError(code, os.strerror(code), source, None, target)
 
 
-def exchange(newer: str, older: str) -> os.stat_result:
-    """Let the two files change places, at one instant, and return what `newer` now is: what lay at `older`.
+def exchange(newer: str, older: str) -> tuple[os.stat_result, bool]:
+    """Let the two files change places, at one instant, and return what `newer` now is, which lay at `older`, and True.
 
     Raises FileNotFoundError when either is gone, DirectoryGone when its directory is, and then changes nothing.
-    Without the kernel's flag, `older` is replaced and its last look returned: `newer` is then no more.
+    Without the kernel's flag, `older` is replaced, and its last look returned with False: `newer` is then no more.
     """
     code = _renameat2(newer, older, RENAME_EXCHANGE)
     if code in NO_SUCH_FLAG:
         found = os.lstat(older)
         move_own(newer, older)  # RACE: hands that move it now are met by the caller's look at the link count
-        return found
+        return found, False
     if code:
         _refuse(code, newer, older)
-    return os.lstat(newer)
+    return os.lstat(newer), True
 
 
 def set_aside(path: str, longest: int = 200) -> str:
@@ -294,6 +332,21 @@ def is_written(descriptor: int) -> bool:
         return True
     except OSError:
         return False  # not our file, or no leases here
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def is_shared(descriptor: int) -> bool | None:
+    """Tell whether anybody has the file open beside this descriptor and its copies; None where the file system can't say.
+
+    A write lease is refused then: see is_written().
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
 

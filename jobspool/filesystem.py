@@ -11,6 +11,7 @@ import os
 from jobspool import durable
 
 REMOTE = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "glusterfs", "lustre", "gfs2", "ocfs2", "vboxsf", "virtiofs")
+DEVICES = "/sys"
 MOUNTS = "/proc/self/mountinfo"
 A_TIME = 1_000_000_000.654321
 
@@ -35,6 +36,19 @@ def is_remote(path: str, mounts: str = MOUNTS) -> bool:
 def forgets_names(path: str, mounts: str = MOUNTS) -> bool:
     """Tell whether a sync of a directory that a file has left may be undone when the log is replayed: btrfs, see CHANGES.md."""
     return kind_of(os.path.realpath(path), mounts) == "btrfs"
+
+
+def keeps_order(path: str, mounts: str = MOUNTS, devices: str = DEVICES) -> bool:
+    """Tell whether the disk sees changes of names in the order they were made: one journal has them all on ext4 and xfs.
+
+    An ext4 may have been made without one; its directory in /sys tells.
+    """
+    kind = kind_of(os.path.realpath(path), mounts)
+    if kind != "ext4":
+        return kind == "xfs"
+    number = os.stat(path).st_dev
+    device = os.path.basename(os.path.realpath(f"{devices}/dev/block/{os.major(number)}:{os.minor(number)}"))
+    return os.path.exists(f"{devices}/fs/ext4/{device}/journal_task")
 
 
 def problems(root: str, spare: str, mounts: str = MOUNTS) -> list[str]:

@@ -6,7 +6,6 @@ Readers take no locks and never trust a listing: files move under their feet, so
 from __future__ import annotations
 
 import os
-import random
 import stat
 import time
 
@@ -28,11 +27,27 @@ from jobspool.trust import ODD_FILES, READ, distrust, distrust_type, user_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterable, Iterator
 
 OTHERS = ("tmp", "logs", "workers")
 PAUSED = "paused"  # while a file of this name is in the spool, nothing new is started
+AN_INSTANT = 0.02  # seconds
+AT_ONCE = 16  # files that are open while many are added
+FEW = 8  # jobs that are added at once: for each of more, not every state is looked at
 SEARCH_ORDER = (PENDING, PROCESSING, FAILED, DEAD, DONE)
+
+
+class Luck:
+    """The kernel's random bits, as random.SystemRandom has them, for a command that can't wait for that to be imported."""
+
+    def getrandbits(self, count: int) -> int:
+        """Return so many of them, 64 at most, as a number."""
+        return int.from_bytes(os.urandom(8)) >> (64 - count)
+
+    def random(self) -> float:
+        """Return a number from 0 to below 1."""
+        return self.getrandbits(53) / (1 << 53)
 
 
 class Spool:
@@ -41,12 +56,16 @@ class Spool:
     `root` is its absolute path; `made` tells that open() has just made it.
     """
 
-    def __init__(self, root: str, *, now: Callable[[], float] = time.time, luck: random.Random | None = None) -> None:
+    def __init__(self, root: str, *, now: Callable[[], float] = time.time, luck: random.Random | Luck | None = None) -> None:
         self.root = os.path.abspath(root)
         self.made = False
         self.now = now
-        self.luck = luck or random.SystemRandom()
-        self._whole: bool | None = None  # whether only all of the file system can be synced; found out when first needed
+        self.luck = luck or Luck()
+        self._mark = self.luck.getrandbits(64)  # with our process id it tells our files in tmp/ from all others
+        self._spares = 0
+        self._seen_whole = 0.0  # when all the states were last seen to be there (monotonic)
+        self._copies: bool | None = None  # see copies_on_write
+        self._ordered: bool | None = None  # see keeps_order
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> Spool:
@@ -121,6 +140,13 @@ class Spool:
         mode = 0o2770 if os.stat(self.root).st_mode & stat.S_ISGID else 0o700
         return [name for name in OTHERS if durable.make_directory(f"{self.root}/{name}", mode)]
 
+    def see_states(self) -> None:
+        """Return if each state's directory is there, or was an instant ago. Raises DirectoryGone."""
+        if (clock := time.monotonic()) > self._seen_whole + AN_INSTANT:
+            for state in STATES:
+                durable.see_folder(self.folder(state))
+            self._seen_whole = clock
+
     # ---- names
 
     def folder(self, state: str) -> str:
@@ -137,13 +163,35 @@ class Spool:
 
     def spare(self) -> str:
         """Return a fresh path in tmp/."""
-        return f"{self.root}/tmp/{os.getpid()}-{self.luck.getrandbits(64):016x}"
+        self._spares += 1
+        return f"{self.root}/tmp/{os.getpid()}-{self._mark:016x}-{self._spares}"
+
+    @property
+    def copies_on_write(self) -> bool:
+        """Whether the file system writes elsewhere what is written over, and logs one directory at a time: btrfs."""
+        if self._copies is None:
+            self._copies = filesystem.forgets_names(self.root)
+        return self._copies
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the disk sees all changes of names and sizes in the order in which they were made, as with one journal."""
+        if self._ordered is None:
+            self._ordered = filesystem.keeps_order(self.root)
+        return self._ordered
+
+    def sync_content(self, descriptor: int) -> None:
+        """Return when no name that the file gets from now on will be on the disk without its content. Raises OSError."""
+        if self.keeps_order:
+            durable.write_out([descriptor])
+        else:
+            durable.sync(descriptor)
 
     def sync_left(self, states: Iterable[str]) -> None:
-        """Return when the disk knows of every file that it has left the states' directories."""
-        if self._whole is None:
-            self._whole = filesystem.forgets_names(self.root)
-        if not self._whole or not durable.sync_filesystem(self.root):
+        """Return when the disk will not see what comes next without knowing that files have left these states' directories."""
+        if self.keeps_order:
+            return
+        if not self.copies_on_write or not durable.sync_filesystem(self.root):
             for state in sorted(states):
                 durable.sync_directory(self.folder(state))
 
@@ -177,21 +225,45 @@ class Spool:
         contents = [_content(record, settings) for _, record in wanted]
         self._all_free([id for id, _ in wanted if id is not None])
         self.ready()
-        files = [self.spare() for _ in wanted]
-        jobs: list[Job] = []
+        files, jobs = [], []
+        all_of_them = [(self.spare(), *given, content) for given, content in zip(wanted, contents, strict=True)]
+        together = len(wanted) if settings.fsync != "never" else 1  # else none waits for the others, and tmp/ stays small
         try:
-            for file, content in zip(files, contents, strict=True):
-                os.close(durable.write_new(file, content, self.file_mode(settings)))
-            if settings.fsync != "never":
-                durable.sync_files(files)
-            for file, (id, record) in zip(files, wanted, strict=True):
-                jobs.append(self._put(file, id, record))
-            if settings.fsync != "never":
-                durable.sync_directory(self.folder(PENDING))
+            for i in range(0, len(wanted), together or 1):
+                self._add_together(all_of_them[i : i + together], files, jobs, settings)
         except (OSError, JobExists):
             self._take_back(files, jobs)
             raise
         return jobs
+
+    def _add_together(self, wanted: list[tuple], files: list[str], jobs: list[Job], settings: config.Settings) -> None:
+        """Write each of (path in tmp/, id or None, record, content), let all reach the disk, and rename each into pending/."""
+        mode = self.file_mode(settings)
+        states = STATES if len(jobs) + len(wanted) <= FEW else (PENDING,)
+        synced = settings.fsync != "never"
+        in_order = synced and len(wanted) > FEW and self.keeps_order
+        for i in range(0, len(wanted), AT_ONCE):
+            self._write(wanted[i : i + AT_ONCE], files, mode, in_order)
+        if synced and not in_order:
+            durable.sync_files(files)
+        for file, id, record, _ in wanted:
+            jobs.append(self._put(file, id, record) if id else self._put_anew(file, record, states))
+        if synced:
+            durable.sync_directory(self.folder(PENDING))
+
+    @staticmethod
+    def _write(wanted: list[tuple], files: list[str], mode: int, in_order: bool) -> None:
+        """Write the files, whose paths come to `files`; with `in_order`, write them out, too."""
+        descriptors = []
+        try:
+            for file, _, _, content in wanted:
+                descriptors.append(durable.write_new(file, content, mode))
+                files.append(file)
+            if in_order:
+                durable.write_out(descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def _take_back(self, files: list[str], jobs: list[Job]) -> None:
         """Remove what was to be added. Raises TryAgain with the ids of those that workers were quick enough to claim."""
@@ -212,30 +284,31 @@ class Spool:
                 raise JobExists(f"the id {id!r} is given twice: choose another")
             seen.add(id)
 
-    def _put(self, file: str, id: str | None, record: dict) -> Job:
-        """Rename the whole file into pending/: under `id`, or under a new one that nobody has."""
-        if id is not None:
-            try:
-                durable.move(file, self.path(PENDING, id))
-            except FileExistsError:  # RACE: somebody took the name since we looked
-                raise JobExists(f"{self.path(PENDING, id)} is there already: choose another id") from None
-        while id is None:
-            made = new_id(self.now(), self.luck.getrandbits(30))
-            if not any(os.path.lexists(self.path(state, made)) for state in STATES):
-                durable.move_own(file, self.path(PENDING, made))
-                id = made
+    def _put(self, file: str, id: str, record: dict) -> Job:
+        """Rename the whole file into pending/ under that id. Raises JobExists."""
+        try:
+            durable.move(file, self.path(PENDING, id))
+        except FileExistsError:  # RACE: somebody took the name since we looked
+            raise JobExists(f"{self.path(PENDING, id)} is there already: choose another id") from None
         now = self.now()
         return Job(id, PENDING, record, now, now)
+
+    def _put_anew(self, file: str, record: dict, states: Iterable[str]) -> Job:
+        """Rename the whole file into pending/ under a new id, which no job in these states has.
+
+        One made of the microsecond and 30 random bits is new; if ever it weren't, what lies in its way later is set aside.
+        """
+        while True:
+            id = new_id(now := self.now(), self.luck.getrandbits(30))
+            if not any(os.path.lexists(self.path(state, id)) for state in states):
+                durable.move_own(file, self.path(PENDING, id))
+                return Job(id, PENDING, record, now, now)
 
     # ---- looking
 
     def names(self, state: str) -> list[str]:
         """Return the ids of the jobs in that state, in no order."""
-        return [id for id in map(id_of, os.listdir(self.folder(state))) if id is not None]
-
-    def ignored(self, state: str = PENDING) -> list[str]:
-        """Return the names in the state's directory that are never taken for jobs, .gitkeep apart."""
-        return sorted(name for name in os.listdir(self.folder(state)) if id_of(name) is None and name != ".gitkeep")
+        return ids_of(os.listdir(self.folder(state)))
 
     def count(self, state: str) -> int:
         """Return how many jobs are in that state."""
@@ -423,6 +496,17 @@ def read_open(descriptor: int, limit: int) -> bytes:
     return b"".join(pieces)
 
 
+def ids_of(names: list[str]) -> list[str]:
+    """Return the ids of the jobs in files of these names: what id_of() says of each, for a million of them."""
+    end = -len(ENDING)
+    return [name[:end] for name in names if name.endswith(ENDING) and name[0] != "."]
+
+
+def ignored(names: list[str]) -> list[str]:
+    """Return those of the names that are never taken for jobs, .gitkeep apart."""
+    return sorted(name for name in names if (not name.endswith(ENDING) or name[0] == ".") and name != ".gitkeep")
+
+
 def why_ignored(name: str) -> str:
     """Return why a file of that name is never taken for a job."""
     if name.startswith("."):
@@ -439,7 +523,8 @@ def _content(record: dict, settings: config.Settings) -> bytes:
         if isinstance(error, NotAJob):
             raise
         raise NotAJob(f"can't be written as JSON: {error}") from None
-    parse(content, settings.max_job_bytes)
+    if len(content) > settings.max_job_bytes or "meta" in record:
+        parse(content, settings.max_job_bytes)  # it may be nested too deep; what else a file can break was checked
     return content
 
 

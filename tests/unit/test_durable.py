@@ -96,21 +96,23 @@ def test_what_was_reserved_holds_what_is_filled_in_and_no_more_blocks_than_it_ne
 
 def test_what_cannot_be_reserved_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(durable, "_call", lambda *_: errno.ENOSPC)
-    with pytest.raises(OSError, match="No space left") as raised:
-        durable.reserve(f"{tmp_path}/room", 4096)
-    assert (raised.value.filename, names(tmp_path)) == (f"{tmp_path}/room", [])
+    monkeypatch.setattr(durable, "write_all", lambda *_: durable._refuse(errno.ENOSPC, str(tmp_path), str(tmp_path)))
+    for length, copies in ((4096, False), (4096, True), (8192, False)):
+        with pytest.raises(OSError, match="No space left") as raised:
+            durable.reserve(f"{tmp_path}/room", length, copies=copies)
+        assert (raised.value.filename, names(tmp_path)) == (f"{tmp_path}/room", [])
 
 
 def test_where_nothing_can_be_reserved_the_file_is_made_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(durable, "_call", lambda *_: errno.EOPNOTSUPP)
-    os.close(durable.reserve(f"{tmp_path}/room", 4096))
+    os.close(durable.reserve(f"{tmp_path}/room", 8192))
     assert names(tmp_path) == ["room"]
 
 
 def test_writing_over_leaves_only_the_new_content(file):
     path = file("said", b"a longer text")
     descriptor = os.open(path, os.O_WRONLY)
-    durable.write_over(descriptor, b"short")
+    durable.write_over(descriptor, b"short", 13)
     os.close(descriptor)
     assert content(path) == b"short"
 
@@ -192,15 +194,16 @@ def test_a_move_of_what_has_gone_says_so(kernel, tmp_path):
 
 def test_an_exchange_lets_two_files_change_places(file):
     newer, older = file("newer", b"new"), file("older", b"old")
-    came_out = durable.exchange(newer, older)
-    assert (content(newer), content(older), came_out.st_ino) == (b"old", b"new", os.stat(newer).st_ino)
+    came_out, both = durable.exchange(newer, older)
+    assert (content(newer), content(older), came_out.st_ino, both) == (b"old", b"new", os.stat(newer).st_ino, True)
 
 
 def test_an_exchange_without_the_kernels_flag_replaces_the_older(file, tmp_path, monkeypatch):
     monkeypatch.setattr(durable, "_renameat2", lambda *_: errno.EINVAL)
     newer, older = file("newer", b"new"), file("older", b"old")
     was = os.stat(older).st_ino
-    assert (durable.exchange(newer, older).st_ino, content(older), names(tmp_path)) == (was, b"new", ["older"])
+    came_out, both = durable.exchange(newer, older)
+    assert (came_out.st_ino, both, content(older), names(tmp_path)) == (was, False, b"new", ["older"])
 
 
 @BOTH_WAYS

@@ -46,6 +46,7 @@ def test_there_the_whole_file_system_is_synced(spool, monkeypatch):
     synced = []
     monkeypatch.setattr(durable, "sync_directory", synced.append)
     monkeypatch.setattr(durable, "sync_filesystem", lambda folder: synced.append("all") or True)
+    monkeypatch.setattr(filesystem, "keeps_order", lambda path: False)
     spool.sync_left({"pending", "processing"})
     assert synced == [spool.folder("pending"), spool.folder("processing")]
     monkeypatch.setattr(filesystem, "forgets_names", lambda path: True)
