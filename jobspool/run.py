@@ -11,11 +11,11 @@ import os
 import resource
 import select
 import signal
-import stat
 import time
 
 from jobspool import command, durable, process
 from jobspool.command import CannotStart
+from jobspool.logs import Logs, Pair
 from jobspool.retry import Outcome
 
 TYPE_CHECKING = False
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from jobspool.config import Settings
 
 LOCK = 100  # the lock's descriptor in the job: beyond those that shell scripts use
+AN_INSTANT = 0.02  # seconds, behind which a job counts as one that takes its time
 LOOK_EVERY = 1.0  # seconds between looks at a running job: is it still in its place, how long are its logs
 LOOK_SOON = 0.05  # the same, while its logs are being cut
-DEFAULTED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+SIGNALS = signal.valid_signals()
+DEFAULTED = sorted(SIGNALS - {signal.SIGKILL, signal.SIGSTOP})
 REASONS = {errno.ENOENT: 127, errno.ENOTDIR: 127}
 OF_THE_MACHINE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # no fault of the command, and it may pass
 
@@ -34,50 +36,64 @@ OF_THE_MACHINE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # no 
 class Attempt:
     """The processes of one attempt, from start() to outcome()."""
 
-    def __init__(self, claim: Claim, settings: Settings) -> None:
+    def __init__(self, claim: Claim, settings: Settings, pair: Pair) -> None:
         self.claim = claim
         self.settings = settings
-        self.logs = Logs(claim, settings)
+        mode = claim.spool.file_mode(settings)
+        self.logs = Logs(pair, claim.spool, claim.id, claim.number, settings.log_max_bytes, mode)
         self.started = claim.spool.now()
         self._began = time.monotonic()
         self.reason: str | None = None
         self.interrupted = False
         self.pid = 0
+        self.born: int | None = None  # the main process's start in clock ticks since boot, where it is known without looking
+        self.slow = False  # whether it takes longer than AN_INSTANT
+        self.called = False  # whether something else wants attention
         self._pidfd: int | None = None
         self._deadline: float | None = None
 
     def start(self, environment: dict[str, str]) -> None:
         """Start the processes. Raises CannotStart; then outcome_unstarted() says how it ended.
 
-        Raises OSError when the machine, not the command, is at fault; then nothing has run.
+        The working directory is the job's then: see command.leave(). Raises OSError when the machine, not the command, is at
+        fault; then nothing has run.
         """
         record = self.claim.record
         folder = record.get("cwd") or os.path.dirname(self.claim.spool.root)
         own = {**environment, "PWD": folder, **record.get("env", {}), **self._names()}
         command.enter(folder)
-        try:
-            self.pid = self._spawn(command.words(record), own)
-        finally:
-            command.leave()
+        before = process.ticks()
+        self.pid = self._spawn(command.words(record), own)
+        self.born = before if process.ticks() == before else None
         self._pidfd = _pidfd(self.pid)
         timeout = self.settings.timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
-    def ended(self, others: list) -> bool:
+    def ended(self, others: list, beside: list = ()) -> bool:
         """Wait until the main process has ended, something else wants attention, or it is time to look; tell the first.
 
-        `others` are descriptors, or what has one, that also end the waiting when they become readable.
+        `others` have descriptors that also end the waiting when they become readable: then it is `called`; so do `beside`, for
+        which it isn't.
         """
         poll = select.poll()
-        for source in others if self._pidfd is None else (self._pidfd, *others):
+        for source in (*others, *beside) if self._pidfd is None else (self._pidfd, *others, *beside):
             poll.register(source, select.POLLIN)
-        wait = LOOK_SOON if self.logs.cutting or self._pidfd is None else LOOK_EVERY
-        if self._deadline is not None:
-            wait = min(wait, max(0.0, self._deadline - time.monotonic()))
-        ready = poll.poll(wait * 1000 + 1)
+        ready = {descriptor for descriptor, _ in poll.poll(self._time_to_look() * 1000 + 1)}  # one more: none is waited for twice
         if self._pidfd is None:
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        return any(descriptor == self._pidfd for descriptor, _ in ready)
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        else:
+            ended = self._pidfd in ready
+        self.called = any(source.fileno() in ready for source in others)
+        self.slow = self.slow or (not ended and time.monotonic() >= self._began + AN_INSTANT)
+        return ended
+
+    def _time_to_look(self) -> float:
+        """Return the seconds until it is to be looked at, if nothing happens."""
+        if not self.slow:
+            wait = self._began + AN_INSTANT - time.monotonic()
+        else:
+            wait = LOOK_SOON if self.logs.cutting or self._pidfd is None else LOOK_EVERY
+        return max(0.0, wait if self._deadline is None else min(wait, self._deadline - time.monotonic()))
 
     def overdue(self) -> bool:
         """Tell whether the attempt has taken longer than its timeout."""
@@ -94,13 +110,13 @@ class Attempt:
         if self._pidfd is not None:
             os.close(self._pidfd)
         code = os.waitstatus_to_exitcode(status)
-        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"SIG{-code}"
+        name = None if code >= 0 else signal.Signals(-code).name if -code in SIGNALS else f"SIG{-code}"
         reason = self.reason or (None if code == 0 else f"exit {code}" if code > 0 else f"ended by {name}")
         return Outcome(
             self.started,
             self.claim.spool.now(),
             code if code >= 0 and not self.reason else None,
-            name if code < 0 else None,
+            name,
             reason,
             round(used.ru_utime + used.ru_stime, 6),
             used.ru_maxrss * 1024,
@@ -127,102 +143,27 @@ class Attempt:
         except OSError as error:
             if error.errno == errno.ENOEXEC:  # a script without #!: a shell runs it, as POSIX has it for execvp
                 return self._execute(command.SHELL, [command.SHELL, program, *words[1:]], environment)
-            if error.errno in OF_THE_MACHINE:
+            if error.errno in OF_THE_MACHINE or not self.logs.are_there():
                 raise
             raise CannotStart(REASONS.get(error.errno, 126), f"can't run {words[0]}: {error.strerror}") from None
 
     def _execute(self, program: str, words: list[str], environment: dict[str, str]) -> int:
         lock = min(LOCK, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1)
+        out, err = self.logs.own_paths  # opened anew, so that we can tell whether somebody still has them
         return os.posix_spawn(
             program,
             words,
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, self.logs.out, 1),
-                (os.POSIX_SPAWN_DUP2, self.logs.err, 2),
+                (os.POSIX_SPAWN_OPEN, 1, out, durable.APPENDING, 0),
+                (os.POSIX_SPAWN_OPEN, 2, err, durable.APPENDING, 0),
                 (os.POSIX_SPAWN_DUP2, self.claim.descriptor, lock),
             ],
             setpgroup=0,
             setsigmask=[],
             setsigdef=DEFAULTED,
         )
-
-
-class Logs:
-    """What an attempt prints, in its two files: kept whole up to log_max_bytes each, then its beginning and its end.
-
-    `out` and `err` are the descriptors the job writes to; `cutting` tells that a file is being kept short.
-    """
-
-    def __init__(self, claim: Claim, settings: Settings) -> None:
-        self.limit = settings.log_max_bytes
-        self.mode = claim.spool.file_mode(settings)
-        self.spare = claim.spool.spare
-        self.cutting = False
-        self._paths = [claim.spool.log_path(claim.id, claim.number, stream) for stream in ("out", "err")]
-        self._cut = [0, 0]  # up to which byte each file was cut, 0 for not at all
-        self.out = self._open(self._paths[0])
-        try:
-            self.err = self._open(self._paths[1])
-        except OSError:
-            os.close(self.out)
-            durable.remove(self._paths[0])
-            raise
-        self._files = (self.out, self.err)
-
-    def look(self) -> None:
-        """Keep the files from filling the disk: what is neither their beginning nor their end is given back."""
-        for i, descriptor in enumerate(self._files):
-            size = os.fstat(descriptor).st_size
-            start = max(self.limit // 2, self._cut[i])
-            if size - start > self.limit // 2:
-                end = size - self.limit // 2
-                if durable.cut_out(descriptor, start, end - start):
-                    self._cut[i] = end
-                self.cutting = True
-
-    def say(self, text: str) -> None:
-        """Write a line of our own into the error log. Raises OSError."""
-        durable.write_all(self.err, f"queuectl: {text}\n".encode("utf-8", "surrogateescape"))
-
-    def close(self) -> None:
-        """Close the files: an empty one goes, one that was too long says where it was cut.
-
-        Raises OSError, once both are closed; then they may stay as they are.
-        """
-        try:
-            files = [(os.fstat(file).st_size, path, file) for path, file in zip(self._paths, self._files, strict=True)]
-            for size, path, descriptor in sorted(files):
-                if (size == 0 or size > self.limit) and durable.lies_at(path, descriptor):  # else hands took it
-                    durable.remove(path) if size == 0 else durable.shorten(path, self.spare(), self.limit // 2, self.mode)
-        finally:
-            for descriptor in self._files:
-                os.close(descriptor)
-
-    def _open(self, path: str) -> int:
-        while True:
-            try:
-                return durable.open_log(path, self.mode)
-            except FileExistsError:  # of an older job of this name, or of an attempt whose worker was lost with its record
-                durable.set_aside(path, durable.LONGEST_LOG)
-
-
-def end_logs(claim: Claim, settings: Settings) -> None:
-    """Do to the logs of an attempt whose worker is dead what Logs.close() would have done. Raises OSError."""
-    for stream in ("out", "err"):
-        path = claim.spool.log_path(claim.id, claim.number, stream)
-        try:
-            found = os.lstat(path)
-        except FileNotFoundError:
-            continue
-        if not stat.S_ISREG(found.st_mode) or found.st_mtime < claim.mtime - 1:
-            continue  # it is another's, which hands put there
-        size = found.st_size
-        if size == 0:
-            durable.remove(path)
-        elif size > settings.log_max_bytes:
-            durable.shorten(path, claim.spool.spare(), settings.log_max_bytes // 2, claim.spool.file_mode(settings))
 
 
 def _pidfd(pid: int) -> int | None:

