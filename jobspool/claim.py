@@ -2,9 +2,9 @@
 
     claim   open, look, lock, look again, make a file in tmp/ that has the room for the outcome, and lock it, rename the job to
             processing/, look that it is the locked file that lies there now
-    record  write the job with its outcome to that file, sync it, let it change places with the claimed one (which must be what
-            comes out: else hands were quicker, and it is changed back), sync processing/, look again, rename to where the
-            verdict says, sync that directory
+    record  write the job with its outcome to that file, sync it (or write it out: Spool.sync_content), let it change places with
+            the claimed one (which must be what comes out: else hands were quicker, and it is changed back), sync processing/,
+            look again, rename to where the verdict says
 
 Whoever holds the lock on a file in processing/ may move it; a file there whose lock is free is an orphan. The process that
 runs the job inherits the lock, so it is held until the last of worker and job is gone.
@@ -47,7 +47,7 @@ ENTRY = 1024  # bytes at most, mostly, that an attempt adds to a job's file
 class Claim:
     """A job whose lock this process holds. `record` is what its file says, `mtime` what its mtime was when it was looked at.
 
-    `place` is where it lies, or is about to: processing/, unless another state is given.
+    `place` is where it lies, or is about to: processing/, unless another state is given. `changed` was its ctime.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Claim:
         self.record = record
         self.inode = (found.st_dev, found.st_ino)
         self.mtime = found.st_mtime_ns / 1e9
+        self.changed = found.st_ctime_ns / 1e9
         self.stamped = found.st_mtime_ns  # what it is while nobody writes to the file
         self.place = spool.path(state, id)
         self.room: Room | None = None
@@ -82,6 +83,27 @@ class Claim:
             durable.see_folder(os.path.dirname(self.place))
             return False
 
+    @property
+    def begun(self) -> float:
+        """When the attempt began, as far as the orphan's file tells: the mark of its claim, else when it came to processing/."""
+        return self.mtime if self.record.get("attempts") else self.changed
+
+    def mark(self) -> None:
+        """Let the mtime of a job that was tried before be now, so that it is no longer the one of its last record: last_mark().
+
+        One that has no record yet keeps its own, which saves the change, and an event to all who watch pending/.
+        """
+        if (last := last_mark(self.record)) is None:
+            return
+        now = self.spool.now()
+        durable.stamp_now(self.descriptor, now + 0.000001 if same_time(now, last) else now)
+        self.stamped = os.fstat(self.descriptor).st_mtime_ns
+
+    def unmark(self) -> None:
+        """Give the job the mtime that it had, and so its place in line."""
+        if self.record.get("attempts"):
+            durable.stamp_now(self.descriptor, self.mtime)
+
     def release(self) -> None:
         """Let go of the lock, and of the room."""
         self.give_up_room()
@@ -92,11 +114,10 @@ class Claim:
 
         Raises OSError, DirectoryGone where a directory is missing that it may go to.
         """
-        for state in (DONE, FAILED, DEAD):
-            durable.see_folder(self.spool.folder(state))
+        self.spool.see_states()
         length = -(-(2 * size + ENTRY) // durable.BLOCK) * durable.BLOCK  # twice, for a record on one line is written on many
-        path = self.spool.spare()
-        self.room = Room(path, durable.reserve(path, length, self.spool.file_mode(settings)), length)
+        path, mode = self.spool.spare(), self.spool.file_mode(settings)
+        self.room = Room(path, durable.reserve(path, length, mode, self.spool.copies_on_write), length)
         durable.lock(self.room.descriptor)  # before anybody can see it as a job: it is never an orphan while we live
 
     def write(self, attempt: dict, settings: Settings) -> Recorded:
@@ -116,13 +137,15 @@ class Claim:
     def write_record(self, record: dict, state: str, mtime: float, settings: Settings) -> Recorded:
         """Write `record` to tmp/, locked, with that mtime, and return it."""
         content = written(record)
-        if self.room is None or not durable.lies_at(self.room.path, self.room.descriptor):  # hands may have emptied tmp/
+        found = None if self.room is None else os.fstat(self.room.descriptor)
+        if found is None or found.st_nlink == 0:  # hands may have emptied tmp/
             self.give_up_room()
             self.reserve(len(content), settings)
+            found = os.fstat(self.room.descriptor)
         durable.fill(self.room.descriptor, content, self.room.length)
         durable.stamp(self.room.descriptor, mtime)
         room, self.room = self.room, None
-        return Recorded(self, room.path, room.descriptor, state)
+        return Recorded(self, room.path, room.descriptor, _inode(found), state)
 
     def give_up_room(self) -> None:
         """Remove the file that waits for the outcome."""
@@ -134,12 +157,15 @@ class Claim:
 class Recorded:
     """A job's file with its newest attempt, still in tmp/."""
 
-    def __init__(self, claim: Claim, path: str, descriptor: int, state: str) -> None:
+    def __init__(self, claim: Claim, path: str, descriptor: int, inode: tuple[int, int], state: str) -> None:
         self.claim = claim
         self.path = path
         self.descriptor = descriptor
         self.state = state
         self.stayed: bool | None = None
+        self.inode = inode
+        self._tried = False  # whether it may be in its place
+        self._changed = False  # whether it has changed places with the claimed file, which lies in tmp/ now
 
     def vanished(self) -> bool:
         """Tell whether the record is neither in tmp/ nor in its place: hands have emptied tmp/."""
@@ -153,8 +179,8 @@ class Recorded:
         return True
 
     def sync(self) -> None:
-        """Return when the record is on the disk."""
-        durable.sync(self.descriptor)
+        """Return when no name that the record gets will be on the disk without it."""
+        self.claim.spool.sync_content(self.descriptor)
 
     def settle(self) -> bool:
         """Put the record in the claimed file's place and move it to its state, each step on the disk before the next.
@@ -191,7 +217,7 @@ class Recorded:
         """
         if self.stayed is None:
             try:
-                move(self.claim.spool, self.claim.id, PROCESSING, self.state, _inode(os.fstat(self.descriptor)))
+                move(self.claim.spool, self.claim.id, PROCESSING, self.state, self.inode)
                 self.stayed = True
             except FileNotFoundError:
                 self.stayed = False
@@ -200,20 +226,25 @@ class Recorded:
 
     def drop(self) -> None:
         """Forget the record, and the claim."""
-        _discard(self.path, (self.claim.inode, _inode(os.fstat(self.descriptor))), self.claim.place)
+        if self._changed:
+            durable.remove_if_possible(self.path)  # the claimed file
+        else:
+            _discard(self.path, (self.claim.inode, self.inode), self.claim.place)
         os.close(self.descriptor)
         self.claim.release()
 
     def change_places(self) -> bool:
         """Exchange the record and the claimed file; if another came out, exchange them back and return False."""
         claim = self.claim
-        if self._in_place():
+        if self._tried and self._in_place():
             return True  # an earlier call did it, and what came behind failed
         if not claim.holds():
             return False
-        came_out = durable.exchange(self.path, claim.place)
+        self._tried = True
+        came_out, both = durable.exchange(self.path, claim.place)
         if _inode(came_out) == claim.inode:
-            return _replaced_whole(claim, self.path)
+            self._changed = both
+            return both or _replaced_whole(claim)
         durable.exchange(self.path, claim.place)  # RACE: hands put another file there in this instant: theirs stays
         return False
 
@@ -221,9 +252,9 @@ class Recorded:
         return durable.lies_at(self.claim.place, self.descriptor)
 
 
-def _replaced_whole(claim: Claim, spare: str) -> bool:
-    """Tell whether the claimed file has no name left but `spare`: else hands moved it while it was renamed over."""
-    if os.path.lexists(spare) or os.fstat(claim.descriptor).st_nlink == 0:
+def _replaced_whole(claim: Claim) -> bool:
+    """Tell whether the claimed file has no name left: else hands moved it while it was renamed over."""
+    if os.fstat(claim.descriptor).st_nlink == 0:
         return True
     durable.remove(claim.place)
     return False
@@ -243,7 +274,7 @@ def _discard(spare: str, ours: tuple, place: str) -> None:
 def take(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
     """Claim the pending job and return it, or return why not: see Refused.
 
-    On return of a Claim the job lies in processing/, locked by us, its mtime is the time of the claim, and its outcome has room.
+    On return of a Claim the job lies in processing/, locked by us, its outcome has room, and it looks unrecorded: see mark().
     Raises OSError when the disk is in no state to claim jobs; then nothing has moved.
     """
     return _open(spool, id, PENDING, _take_open, settings)
@@ -264,11 +295,11 @@ def _take_open(spool: Spool, id: str, descriptor: int, settings: Settings, _: st
         return Refused("unfit", str(error))
     if waits_until(record, found.st_mtime_ns / 1e9) > spool.now():
         return Refused("early")
-    if roster.runs(spool, id):
+    if roster.runs(spool, id, but=frozenset((roster.file_name(roster.WORKER, os.getpid()),))):
         return Refused("held")  # hands brought it back while it runs without its lock, and its worker is dead
     claim = Claim(spool, id, descriptor, record, found)
-    if os.path.lexists(claim.place):
-        return Refused("twin")  # seen before the file is touched: whoever watches it isn't woken by each refusal
+    if record.get("attempts") and os.path.lexists(claim.place):
+        return Refused("twin")  # seen before it is stamped: whoever watches it isn't woken by each refusal
     claim.reserve(found.st_size, settings)
     taken = None
     try:
@@ -294,27 +325,27 @@ def _with_one_name(spool: Spool, id: str, descriptor: int, settings: Settings) -
 
 def _rename(claim: Claim) -> Claim | Refused:
     source = claim.spool.path(PENDING, claim.id)
-    if not _is_at(source, claim.inode):
-        return Refused("gone")  # RACE: it was claimed, and may have come to its end, between our opening and locking it
-    if os.fstat(claim.descriptor).st_mtime_ns != claim.stamped:
-        return Refused("early")  # RACE: hands have just written it, or touched it
-    mark = claim.spool.now()
-    if same_time(mark, last_mark(claim.record)):
-        mark += 0.000001  # a claim never carries the mark of a record: see last_mark
     try:
-        durable.stamp_now(claim.descriptor, mark)
+        there = os.lstat(source)
+    except FileNotFoundError:
+        return Refused("gone")
+    if _inode(there) != claim.inode:
+        return Refused("gone")  # RACE: it was claimed, and may have come to its end, between our opening and locking it
+    if there.st_mtime_ns != claim.stamped:
+        return Refused("early")  # RACE: hands have just written it, or touched it
+    try:
+        claim.mark()
     except PermissionError as error:
         return Refused("unsafe", f"can't be claimed: {error.strerror}")
-    claim.stamped = os.fstat(claim.descriptor).st_mtime_ns
     try:
         durable.move(source, claim.place)
     except FileNotFoundError:
         return Refused("gone")
     except FileExistsError:  # RACE: it came since we looked
-        durable.stamp_now(claim.descriptor, claim.mtime)
+        claim.unmark()
         return Refused("twin")
     except OSError as error:
-        durable.stamp_now(claim.descriptor, claim.mtime)  # it keeps its place in line
+        claim.unmark()
         if error.errno == errno.EPERM:  # of this one: it lies where only its owner may move it, see sticky in chmod(1)
             return Refused("unsafe", f"can't be claimed: {error.strerror}")
         raise
@@ -356,7 +387,7 @@ def give_back(claim: Claim) -> None:
         if claim.place != pending:
             move(claim.spool, claim.id, PROCESSING, PENDING, claim.inode)
             claim.place = pending  # called again, it only lacks its mtime
-        durable.stamp_now(claim.descriptor, claim.mtime)
+        claim.unmark()
     except FileNotFoundError:
         pass  # RACE: hands moved it
     claim.release()
@@ -506,7 +537,9 @@ def note_dead(spool: Spool, id: str, settings: Settings) -> bool | None:
     try:
         recorded.sync()
         spool.sync_left({*claim.trail, DEAD})
-        return recorded.change_places()
+        noted = recorded.change_places()
+        durable.sync_directory(spool.folder(DEAD))
+        return noted
     except FileNotFoundError:
         return False
     finally:
@@ -520,6 +553,7 @@ def _has_tries_to_lose(record: dict) -> bool:
 
 def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> dict:
     """Return what the job's file says of this attempt. Times are UTC, durations and cpu seconds, memory bytes."""
+    due = min(claim.mtime, outcome.started) if outcome.interrupted else verdict.due
     entry = {
         "number": claim.number,
         "started": iso(outcome.started),
@@ -530,9 +564,7 @@ def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> 
         "signal": outcome.signal,
         "reason": outcome.reason,
         "verdict": verdict.word,
-        "due": iso(min(claim.mtime, outcome.started) if outcome.interrupted else verdict.due)
-        if verdict.due or outcome.interrupted
-        else None,
+        "due": iso(due) if due or outcome.interrupted else None,
         "cpu": outcome.cpu,
         "memory": outcome.memory,
     }

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 from jobspool.errors import shortened
 
 SHELL = "/bin/sh"
+AN_INSTANT = 0.02  # seconds for which a program that was found stays where it is
 PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+-][A-Za-z0-9_./:,@%+=-]*(?:[ \t]+[A-Za-z0-9_./:,@%+=-]+)*")
 # The words that mean something to a POSIX shell itself: its reserved words and built-in utilities (POSIX.1-2017, XCU 2.4,
 # 2.14 and 1.6), and those of dash and bash beside. `true`, `false` and `sleep` do the same as programs.
@@ -21,6 +23,9 @@ OF_THE_SHELL = frozenset(
     "local logout mapfile newgrp popd printf pushd pwd read readarray readonly return select set shift shopt source "
     "suspend test then time times trap type typeset ulimit umask unalias unset until wait while . : [".split()
 )
+
+
+_found: dict[tuple[str, str], tuple[str, float]] = {}  # name and search path: its path, until when (monotonic)
 
 
 class CannotStart(Exception):
@@ -48,20 +53,27 @@ def direct(command: str) -> list[str] | None:
 
 
 def find_program(name: str, search: str) -> str:
-    """Return the path of the program `name`, looked for in the `search` path unless it has a slash.
+    """Return the path of the program `name`, looked for in the `search` path unless it has a slash, or was just found there.
 
     Raises CannotStart: 127 when it isn't there, 126 when it can't be executed.
     """
     if "/" in name:
         return name
-    found = None
-    for folder in search.split(":"):
-        path = f"{folder or '.'}/{name}"
-        if os.path.isfile(path):
-            if os.access(path, os.X_OK):
-                return path
-            found = found or path
-    if found:
+    found, until = _found.get((name, search), ("", 0.0))
+    if time.monotonic() < until:
+        return found
+    found = _find(name, search)
+    _found.clear()  # but for the last one: many jobs of one kind come behind each other
+    _found[name, search] = found, time.monotonic() + AN_INSTANT
+    return found
+
+
+def _find(name: str, search: str) -> str:
+    paths = [f"{folder or '.'}/{name}" for folder in search.split(":")]
+    for path in paths:
+        if os.access(path, os.X_OK) and os.path.isfile(path):
+            return path
+    if found := next(filter(os.path.isfile, paths), None):
         raise CannotStart(126, f"{found} is not executable")
     raise CannotStart(127, f"command not found: {name}")
 

@@ -5,6 +5,7 @@ A process id alone names nobody for long. With its start time, and the boot that
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import signal
@@ -14,11 +15,14 @@ AN_INSTANT = 0.5  # seconds, at most, that an execve(2) is waited for
 LOOKS = 3  # at a process that has no environment, so that it isn't met within execve(2) each time
 DIES_WITHIN = 5.0  # seconds that a process is given to end after KILL
 HIDDEN_FOR = 0.1  # seconds between looks at what /proc doesn't show
+TICKS = os.sysconf("SC_CLK_TCK")  # a second
+A_PAGE = 4096  # bytes
 KERNEL_THREAD = 0x00200000  # PF_KTHREAD of linux/sched.h
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 GROUP, SESSION, FLAGS, STARTED, ENVIRONMENT = 2, 3, 6, 19, 47  # fields of /proc/PID/stat behind the command's name: proc(5)
 
 
+@functools.cache
 def boot() -> str:
     """Return the kernel's name for the time since the machine was started."""
     with open(BOOT_ID) as file:
@@ -33,9 +37,14 @@ def started(pid: int) -> int | None:
     return int(fields[STARTED])
 
 
+def ticks() -> int:
+    """Return what started() tells of a process that is started now."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS)
+
+
 def age(start: int) -> float:
     """Return for how many seconds a process has run that was started so many clock ticks after boot."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - start / TICKS
 
 
 def lives(pid: int, start: int, booted: str) -> bool:
@@ -46,8 +55,7 @@ def lives(pid: int, start: int, booted: str) -> bool:
 def user(pid: int) -> int | None:
     """Return the effective user id of the process, or None when it is gone."""
     try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            return int(file.read().partition(b"\nUid:")[2].split()[1])
+        return int(_read(f"/proc/{pid}/status").partition(b"\nUid:")[2].split()[1])
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
 
@@ -201,11 +209,19 @@ def _gone_within(group: int, seconds: float) -> bool:
 def _stat(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat from the state on, or None when it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
+        text = _read(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last where /proc is mounted with hidepid=1
         return None
     return text[text.rindex(b")") + 2 :].decode("ascii").split()
+
+
+def _read(path: str) -> bytes:
+    """Return what a file of /proc says that fits into a page, with as few system calls as that takes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, A_PAGE)
+    finally:
+        os.close(descriptor)
 
 
 def _environment(pid: str) -> bytes:

@@ -13,9 +13,8 @@ import time
 from collections import namedtuple
 
 from jobspool import claim as claims
-from jobspool import durable, names, process, roster
+from jobspool import durable, logs, names, process, roster
 from jobspool.retry import Outcome, judge
-from jobspool.run import end_logs
 from jobspool.spool import READ
 from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
 from jobspool.trouble import told
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
 A_DAY, A_MINUTE = 86_400.0, 60.0
 LOST = "worker lost"
 
-# kind and what: "orphan" (its id, and the worker that died with it), "forget" (roster entry), "leftover" (path in tmp/),
-# "links" (the id of a file that a power cut left under two names, and one of the states)
+# kind and what: "printed" (the roster entry of a dead worker, whose logs may lack their names), "orphan" (its id, and the worker
+# that died with it), "forget" (roster entry), "leftover" (path in tmp/), "links" (the id of a file that a power cut left with
+# two names, and one of the states)
 Step = namedtuple("Step", "kind what")
 
 # What mend() did with an orphan: its id, the state it is in now, and the words for it. Where the disk refused the step, the state
@@ -39,19 +39,24 @@ Step = namedtuple("Step", "kind what")
 Mended = namedtuple("Mended", "id state why")
 
 
-def plan(spool: Spool, running: frozenset[str] = frozenset(), after_boot: bool = True) -> list[Step]:
+def plan(
+    spool: Spool, running: frozenset[str] = frozenset(), after_boot: bool = True, ours: frozenset[str] = roster.NOBODY
+) -> list[Step]:
     """Return what might need mending, without taking a lock. `running` are the ids that the caller's own workers run.
+
+    `ours` are the names in workers/ of the caller and of its workers, which live.
 
     With `after_boot`, what only a power cut leaves is looked for as well, in all that waits or is dead.
     """
-    dead = roster.dead(spool)
+    dead = roster.dead(spool, ours)
     held = {entry.job for entry in dead if roster.group_lives(entry)}
     last = {entry.job: entry.name for entry in dead}
     orphans = [Step("orphan", (id, last.get(id, "?"))) for id in spool.names(PROCESSING) if id not in running and id not in held]
     forget = [Step("forget", entry) for entry in dead if entry.job is None or entry.job not in held]
-    forget += [Step("forget", entry) for entry in roster.strangers(spool) if not roster.is_alive(entry)]
+    forget += [Step("forget", entry) for entry in roster.strangers(spool, ours) if not roster.is_alive(entry)]
     links = _links(spool) if after_boot else []
-    return [*orphans, *forget, *(Step("leftover", path) for path in _leftovers(spool)), *links]
+    printed = [Step("printed", entry) for entry in dead if entry.role == roster.WORKER]
+    return [*printed, *orphans, *forget, *(Step("leftover", path) for path in _leftovers(spool)), *links]
 
 
 def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> list[Mended]:
@@ -66,6 +71,8 @@ def mend(spool: Spool, steps: list[Step], settings: Settings, luck: float) -> li
         try:
             if kind == "orphan":
                 done = _mend_orphan(spool, *what, settings, luck, alive)
+            elif kind == "printed":
+                logs.name_left(spool, what)
             elif kind == "forget":
                 roster.forget(what)
             elif kind == "links":
@@ -106,10 +113,10 @@ class Leftovers:
         self._clock = clock
         self._told: dict[int, float] = {}  # group: since when it knows
 
-    def end(self, settings: Settings) -> bool:
+    def end(self, settings: Settings, ours: frozenset[str] = roster.NOBODY) -> bool:
         """Send TERM to those that don't know yet, and KILL to those that have known for the grace. Tell whether there are any."""
         now = self._clock()
-        found = leftovers(self._spool, settings, self._age)
+        found = leftovers(self._spool, settings, self._age, ours)
         for entry, grace in found:
             if not roster.may_end(entry):
                 continue
@@ -121,14 +128,16 @@ class Leftovers:
         return bool(found)
 
 
-def leftovers(spool: Spool, settings: Settings, age: Callable[[int], float]) -> list[tuple[roster.Entry, float]]:
+def leftovers(
+    spool: Spool, settings: Settings, age: Callable[[int], float], ours: frozenset[str] = roster.NOBODY
+) -> list[tuple[roster.Entry, float]]:
     """Return the dead workers' entries, each with its job's grace, whose job is beyond its timeout or was moved away by hand.
 
     Raises DirectoryGone where nobody can tell.
     `age` tells for how many seconds a process has run, whatever the clock of the machine was set to meanwhile.
     """
     found = []
-    for entry in roster.dead(spool):
+    for entry in roster.dead(spool, ours):
         if entry.job is None or not roster.group_lives(entry):
             continue
         job = spool.read(PROCESSING, entry.job)
@@ -173,7 +182,7 @@ def _refuse(spool: Spool, id: str, refused: claims.Refused) -> Mended | None:
 def _write_lost(claim: claims.Claim, worker: str, settings: Settings, luck: float) -> claims.Recorded:
     """Judge the attempt that nobody saw the end of, and write it down."""
     now = claim.spool.now()
-    outcome = Outcome(min(claim.mtime, now), now, reason=LOST)
+    outcome = Outcome(min(claim.begun, now), now, reason=LOST)
     rules = settings.for_job(claim.record)
     verdict = judge(claim.record.get("attempts", []), outcome, rules, luck)
     return claim.write(claims.entry_for(claim, outcome, verdict, worker), settings)
@@ -190,7 +199,8 @@ def _settle_lost(spool: Spool, recorded: claims.Recorded, settings: Settings) ->
         return None
     durable.sync_directory(spool.folder(recorded.state))
     try:
-        end_logs(recorded.claim, settings)
+        claim = recorded.claim
+        logs.end(spool, claim.id, claim.number, claim.begun, settings.log_max_bytes, spool.file_mode(settings))
     except OSError as error:
         return Mended(recorded.claim.id, recorded.state, f"{LOST}, and its log stays as it is: {told(error, spool.root)}")
     return Mended(recorded.claim.id, recorded.state, LOST)
@@ -246,7 +256,7 @@ def _leftovers(spool: Spool) -> list[str]:
     try:
         for entry in os.scandir(f"{spool.root}/tmp"):
             found = entry.stat(follow_symlinks=False)
-            longest = A_DAY if found.st_size else A_MINUTE
+            longest = A_DAY if found.st_size > len(durable.HELD) else A_MINUTE
             if entry.is_file(follow_symlinks=False) and spool.now() - found.st_ctime > longest:
                 old.append(entry.path)
     except FileNotFoundError:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import stat
 import time
 from collections import namedtuple
+from json.encoder import encode_basestring_ascii
 
 from jobspool import durable, process
 from jobspool.job import check_id, iso, seconds
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 SUPERVISOR = "supervisor"
 WORKER = "worker"
+NOBODY: frozenset[str] = frozenset()
 ROOM = 2048  # bytes: each file is written over in place, at one go, and never shrinks
+COARSE = 1.0  # seconds that a directory that has just changed is read again for: its mtime may be as coarse as that
+MOST_OPEN = 8  # files of others that are kept open
 LARGEST = 8 * ROOM  # bytes that are read of one: an id of odd characters makes it longer
 
 # name, pid, start, boot: the process (its start in clock ticks since that boot). supervisor: the pid of a worker's parent.
@@ -49,8 +53,9 @@ class Place:
 
     def __init__(self, spool: Spool, role: str, mode: int, supervisor: int | None = None) -> None:
         self.pid = os.getpid()
-        self.name = f"{socket.gethostname()}:{self.pid}"
-        self.path = f"{spool.root}/workers/{role}-{self.pid}.json"
+        self.name = f"{os.uname().nodename}:{self.pid}"
+        self.file = file_name(role, self.pid)
+        self.path = f"{spool.root}/workers/{self.file}"
         self.known = {
             "role": role,
             "name": self.name,
@@ -64,6 +69,7 @@ class Place:
         self._mode = mode
         self._now: dict[str, object] = {}
         self._descriptor: int | None = None
+        self._size = 0
         try:
             self.renew()
         except OSError:
@@ -83,20 +89,24 @@ class Place:
         if self._descriptor is not None and self.known["spool"] == here and durable.lies_at(self.path, self._descriptor):
             return False
         self.known["spool"] = here
+        self._head = json.dumps(self.known).encode()[:-1]
         durable.remove(self.path)  # of a dead process that had our id
-        descriptor = durable.write_new(self.path, self._content(), self._mode)
+        content = self._content()
+        descriptor = durable.write_new(self.path, content, self._mode)
         if self._descriptor is not None:
             os.close(self._descriptor)
-        self._descriptor = descriptor
+        self._descriptor, self._size = descriptor, len(content)
         return True
 
     def says(self, **now: object) -> None:
-        """Let the file say what is run now: see running(); nothing of that when idle."""
+        """Let the file say what is run now: see running(); nothing of that when idle. Whether it is there still, renew() sees."""
         self._now = now
-        if self._descriptor is None or os.fstat(self._descriptor).st_nlink == 0:
+        if self._descriptor is None:
             self.renew()
-        else:
-            durable.write_over(self._descriptor, self._content())
+            return
+        content = self._content()
+        durable.write_over(self._descriptor, content, self._size)
+        self._size = len(content)
 
     def leave(self) -> None:
         """Remove the file: this process ends in order."""
@@ -105,44 +115,101 @@ class Place:
             durable.remove(self.path)
 
     def _content(self) -> bytes:
-        return json.dumps({**self.known, **self._now}).encode().ljust(ROOM - 1) + b"\n"
+        now = b", " + json.dumps(self._now).encode()[1:] if self._now else b"}"
+        return (self._head + now).ljust(ROOM - 1) + b"\n"
 
 
-def running(job: str, attempt: int, group: int | None = None) -> dict:
-    """Return what a worker's file says while it runs that attempt of `job` as process group `group`, or is about to start it."""
-    start = None if group is None else process.started(group)
-    return {"job": job, "attempt": attempt, "group": group, "group_start": start, "since": iso(time.time())}
+def file_name(role: str, pid: int) -> str:
+    """Return the name of a process's file in workers/."""
+    return f"{role}-{pid}.json"
 
 
-def entries(spool: Spool, job: str | None = None) -> list[Entry]:
-    """Return who has a file in workers/, living or not; with `job`, who runs it.
+def running(
+    job: str, attempt: int, group: int | None = None, start: int | None = None, since: float | None = None
+) -> dict[str, object]:
+    """Return what a worker's file says while it runs that attempt of `job` as process group `group`, or is about to start it.
 
-    Left out are files that can't be read, and those that came with a copy of another spool: see strangers().
+    `start` is when its first process was started, in clock ticks since boot, if the caller knows; `since` is now if not given.
     """
-    here = identity(spool)
-    return [entry for entry in _all(spool, job) if entry.spool in (here, None)]
+    start = process.started(group) if group is not None and start is None else start
+    since = iso(time.time() if since is None else since)
+    return {"job": job, "attempt": attempt, "group": group, "group_start": start, "since": since}
 
 
-def strangers(spool: Spool) -> list[Entry]:
+def entries(spool: Spool, job: str | None = None, but: frozenset[str] = NOBODY) -> list[Entry]:
+    """Return who has a file in workers/, living or not; with `job`, who runs it. Files of the names `but` are left out.
+
+    So are files that can't be read, and those that came with a copy of another spool: see strangers().
+    """
+    found = _all(spool, job, but)
+    here = identity(spool) if found else None
+    return [entry for entry in found if entry.spool in (here, None)]
+
+
+def strangers(spool: Spool, but: frozenset[str] = NOBODY) -> list[Entry]:
     """Return the entries that came with a copy of another spool: whom they name serves that."""
     here = identity(spool)
-    return [entry for entry in _all(spool) if entry.spool not in (here, None)]
+    return [entry for entry in _all(spool, None, but) if entry.spool not in (here, None)]
 
 
-def _all(spool: Spool, job: str | None = None) -> list[Entry]:
-    found: list[Entry] = []
-    if os.path.islink(f"{spool.root}/workers"):
-        return found  # what lies behind it is another's
-    mark = b"" if job is None else json.dumps(job).encode()
-    try:
-        names = os.listdir(f"{spool.root}/workers")
-    except (FileNotFoundError, NotADirectoryError):
-        return found
-    for name in sorted(names):
-        path = f"{spool.root}/workers/{name}"
-        if name.endswith(".json") and mark in (read := _read(path))[0] and (entry := _entry(path, *read)):
-            found.append(entry)
-    return [entry for entry in found if job in (None, entry.job)]
+def _all(spool: Spool, job: str | None, but: frozenset[str]) -> list[Entry]:
+    notes = _notes.setdefault(spool.root, _Notes(f"{spool.root}/workers"))
+    names = [name for name in notes.names() if name not in but]
+    if job is not None:
+        mark = encode_basestring_ascii(job).encode()
+        names = [name for name in names if not name.startswith(SUPERVISOR) and mark in notes.content(name, bool(but))]
+    found = [_entry(path, *said) for name in names if (said := _read(path := f"{spool.root}/workers/{name}"))]
+    return [entry for entry in found if entry is not None and job in (None, entry.job)]
+
+
+class _Notes:
+    """The files in workers/, listed again only where the directory has changed; for a worker, who looks into them at each claim,
+    they stay open. Nobody else keeps a file system from being unmounted.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen: tuple[int, int] | None = None  # the inode and mtime of the directory when it was read
+        self._names: list[str] = []
+        self._open: dict[str, int] = {}
+
+    def names(self) -> list[str]:
+        """Return the sorted names of the files; none where a link lies in the place of the directory."""
+        try:
+            found = os.lstat(self._path)
+        except FileNotFoundError:
+            return []
+        seen = (found.st_ino, found.st_mtime_ns)
+        if self._seen != seen:
+            self._forget()
+            self._names = sorted(filter(_is_note, os.listdir(self._path))) if stat.S_ISDIR(found.st_mode) else []
+            self._seen = seen if time.time() - found.st_mtime > COARSE else None
+        return self._names
+
+    def content(self, name: str, keep: bool) -> bytes:
+        """Return what the file says, nothing where it can't be read; with `keep` it stays open."""
+        try:
+            descriptor = self._open.get(name)
+            if descriptor is None:
+                descriptor = os.open(f"{self._path}/{name}", READ)
+                self._open[name] = descriptor
+            return os.pread(descriptor, LARGEST, 0)
+        except OSError:
+            return b""  # RACE: it has just gone
+        finally:
+            if len(self._open) > (MOST_OPEN if keep else 0):
+                os.close(self._open.pop(next(iter(self._open))))
+
+    def _forget(self) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+
+_notes: dict[str, _Notes] = {}  # by spool
+
+
+def _is_note(name: str) -> bool:
+    return name.endswith(".json")
 
 
 def identity(spool: Spool) -> list[int]:
@@ -156,9 +223,12 @@ def living(spool: Spool) -> list[Entry]:
     return [entry for entry in entries(spool) if is_alive(entry)]
 
 
-def dead(spool: Spool) -> list[Entry]:
-    """Return the entries of supervisors and workers that are no more, with the group of what they were about to start."""
-    return _with_groups(spool, [entry for entry in entries(spool) if not is_alive(entry)])
+def dead(spool: Spool, but: frozenset[str] = NOBODY) -> list[Entry]:
+    """Return the entries of supervisors and workers that are no more, with the group of what they were about to start.
+
+    The files of the names `but`, of whom the caller knows that they live, are not looked into.
+    """
+    return _with_groups(spool, [entry for entry in entries(spool, None, but) if not is_alive(entry)])
 
 
 def is_alive(entry: Entry) -> bool:
@@ -183,9 +253,12 @@ def group_lives(entry: Entry) -> bool:
     return leader == entry.group_start if leader is not None else process.group_lives(entry.group)
 
 
-def runs(spool: Spool, id: str) -> bool:
-    """Tell whether processes of a job of that name run, or are being started, of a living worker or a dead one's."""
-    found = _with_groups(spool, entries(spool, id))
+def runs(spool: Spool, id: str, but: frozenset[str] = NOBODY) -> bool:
+    """Tell whether processes of a job of that name run, or are being started, of a living worker or a dead one's.
+
+    What a worker itself says that asks, in its file of the name `but`, is of its last job.
+    """
+    found = _with_groups(spool, entries(spool, id, but))
     return any(group_lives(entry) or (entry.group is None and is_alive(entry)) for entry in found)
 
 
@@ -234,16 +307,16 @@ def forget(entry: Entry) -> None:
     durable.remove(entry.path)
 
 
-def _read(path: str) -> tuple[bytes, int]:
+def _read(path: str) -> tuple[bytes, int] | None:
     """Return the file's content, and its owner."""
     try:
         descriptor = os.open(path, READ)
     except OSError:
-        return b"", -1  # RACE: it has just gone
+        return None  # RACE: it has just gone
     try:
         return os.read(descriptor, LARGEST), os.fstat(descriptor).st_uid
     except OSError:
-        return b"", -1
+        return None
     finally:
         os.close(descriptor)
 

@@ -96,7 +96,7 @@ def _play(act, channel):
         durable.os = asking
         durable.fcntl = _Locks(asking)
         plain = durable._call
-        durable._call = lambda name, *args: asking.do(Op(name, _plain(args)), lambda: plain(name, *args))
+        durable._call = lambda name, *args: asking.do(Op(name, _plain(name, args)), lambda: plain(name, *args))
         act(asking.say)
     except BaseException:
         import traceback
@@ -108,7 +108,9 @@ def _play(act, channel):
         os._exit(0)
 
 
-def _plain(args):
+def _plain(name, args):
+    if name == "sync_file_range":
+        return _file(args[0]), args[-1]
     return tuple(arg if isinstance(arg, (str, bytes, int)) else repr(arg) for arg in args)
 
 

@@ -16,6 +16,7 @@ from collections import namedtuple
 from crash.actors import DONE
 
 RENAME_EXCHANGE = 2
+WAIT_AFTER = 4
 BESIDE = ("logs", "workers")
 SMALL = 12  # so many effects that may be missing are tried in every combination; of more, samples
 
@@ -47,10 +48,10 @@ class Disk:
         """Take a call and how it ended. One that failed changed nothing."""
         if op.name == "create" and isinstance(result, tuple):
             self._create(op.args[0], result)
-        elif result == DONE and not self._is_beside(*op.args[:1]) and (handler := getattr(self, f"_{op.name}", None)):
+        elif result == DONE and not self._is_beside(*_first(op)) and (handler := getattr(self, f"_{op.name}", None)):
             handler(*op.args)
 
-    def _is_beside(self, which):
+    def _is_beside(self, which=None):
         return which in self.beside or (isinstance(which, str) and os.path.basename(os.path.dirname(which)) in BESIDE)
 
     def trees(self, luck, samples):
@@ -168,6 +169,54 @@ class Disk:
 
     def _syncfs(self, _):
         self.sure |= set(range(len(self.effects)))
+
+
+def _first(op):
+    """What the call is about: its first path, or file."""
+    return (os.fsdecode(op.args[1]),) if op.name == "renameat2" else op.args[:1]
+
+
+class Journal(Disk):
+    """The same where one journal has all names, as ext4 and xfs have: they reach the disk in the order of the calls.
+
+    Contents keep no order with them, but those that were written out are before what is changed behind that. A sync of a file, or
+    of a directory, makes sure what was changed before its own last change.
+    """
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.written_out = set()  # the numbers of contents, as they were when that was done
+
+    def _in_order(self, there):
+        for number in there & self.written_out:
+            there = there | {
+                i for i, earlier in enumerate(self.effects[:number]) if _order(earlier) == _order(self.effects[number])
+            }
+        kept = super()._in_order(there)
+        ordered = [number for number, effect in enumerate(self.effects) if self._is_ordered(number, effect)]
+        lost = next((number for number in ordered if number not in kept), len(self.effects))
+        return {number for number in kept if number < lost or not self._is_ordered(number, self.effects[number])}
+
+    def _is_ordered(self, number, effect):
+        return effect.path is not None or number in self.written_out
+
+    def _sync_file_range(self, file, flags):
+        if flags & WAIT_AFTER:
+            file = self.reused.get(file, file)
+            self._holds(file, *self.contents[file])
+            self.written_out.add(len(self.effects) - 1)
+
+    def _fsync(self, file):
+        super()._fsync(file)
+        folder, file = self.folders.get(file), self.reused.get(file, file)
+        theirs = [
+            number
+            for number, effect in enumerate(self.effects)
+            if (effect.path and os.path.dirname(effect.path) == folder) or (effect.content is not None and effect.file == file)
+        ]
+        for number in range(max(theirs, default=0)):
+            if self._is_ordered(number, self.effects[number]):
+                self._make_sure(number)
 
 
 def _order(effect):

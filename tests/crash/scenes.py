@@ -9,7 +9,7 @@ import select
 from collections import namedtuple
 
 from jobspool import claim as claims
-from jobspool import config, durable, recovery, retention
+from jobspool import config, durable, recorder, recovery, retention
 from jobspool.channel import Channel
 from jobspool.job import iso, last_mark
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
@@ -38,6 +38,11 @@ def put(spool, id, token, state=PENDING, mtime=None, **words):
 
 def waiting(**words):
     return lambda spool: put(spool, "a", 1, **words)
+
+
+def three(spool):
+    for token, id in enumerate("abc", 1):
+        put(spool, id, token)
 
 
 def tried(verdict, state=None, mtime=None):
@@ -104,6 +109,25 @@ def work(*ids, order=None):
             for message in heard(ours):
                 if message["kind"] == "ended":
                     say(("ended", int(id == "b") + 1, claims.STATE_OF[message["attempt"]["verdict"]]))
+        worker.place.leave()
+
+    return deed
+
+
+def work_together(*ids):
+    """A worker runs these jobs, whose outcomes reach the disk together."""
+
+    def deed(spool, say):
+        recorder.GATHER = 1e9
+        ours, theirs = Channel.pair()
+        worker = Worker(spool, theirs, os.getpid())
+        worker.environment = {"PATH": os.defpath}
+        for id in ids:
+            worker.work(id)
+        worker.recorder.finish()
+        for message in heard(ours):
+            if message["kind"] == "ended":
+                say(("ended", ids.index(message["id"]) + 1, claims.STATE_OF[message["attempt"]["verdict"]]))
         worker.place.leave()
 
     return deed
@@ -193,6 +217,7 @@ SCENES = [
     Scene("add three", nothing, add_many(3)),
     Scene("add ten, synced by one call", nothing, add_many(10)),
     *(Scene(f"run to done, fsync {fsync}", waiting(), work("a"), fsync) for fsync in ("always", "group", "never")),
+    Scene("run three to done together", three, work_together(*"abc")),
     Scene("run to failed", waiting(command=FAILS), work("a")),
     Scene("run to dead", waiting(command=FAILS, max_retries=0), work("a")),
     Scene("run what can't start", waiting(command="no-such-program"), work("a")),

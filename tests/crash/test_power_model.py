@@ -5,7 +5,7 @@ import random
 
 import pytest
 from crash.actors import Actor
-from crash.disk import Disk
+from crash.disk import Disk, Journal
 from crash.scenes import SCENES
 from crash.test_crash_points import recovered, seen, set_up
 
@@ -34,10 +34,11 @@ def lay(tree, root):
         os.utime(path, ns=(mtime, mtime))
 
 
-def played(scene, place):
+def played(scene, place, kind):
     """Play the scene to its end; yield, after each of its calls, the disk's model and what was said until then."""
     spool = set_up(scene, place)
-    disk, before, said = Disk(spool.root), seen(spool), []
+    spool._ordered = kind is Journal  # whatever it really lies on
+    disk, before, said = kind(spool.root), seen(spool), []
     actor = Actor(lambda say: scene.deed(spool, say))
     done = 0
     while True:
@@ -79,11 +80,12 @@ def check_goes_on(spool, where):
         assert len(places) == 1 or token == "half", f"{where}: {token} is still in {places}"
 
 
+@pytest.mark.parametrize("kind", [Disk, Journal], ids=["no order", "journal"])
 @pytest.mark.parametrize("scene", [scene for scene in SCENES if scene.fsync != "never"], ids=lambda scene: scene.name)
-def test_power_cut_anywhere(scene, tmp_path):
+def test_power_cut_anywhere(scene, kind, tmp_path):
     luck = random.Random(SEED)
     trees = {}
-    for disk, before, said in played(scene, tmp_path):
+    for disk, before, said in played(scene, tmp_path, kind):
         calls = len(disk.effects)
         for tree in disk.trees(luck, SAMPLES):
             trees.setdefault((tuple(sorted(tree.items())), tuple(said)), (tree, before, said, calls))

@@ -10,8 +10,8 @@ import pytest
 from disk.bad import at_once, failing, go, missing_strace, noter, ran, the_message, troubles, waiter
 from kit import comes_to, drop, let_pass, mv, new_spool, pool, until, workers
 
+from jobspool import Spool, config, filesystem, recorder
 from jobspool import claim as claims
-from jobspool import config, durable, recorder
 from jobspool.retry import Outcome, Verdict
 
 LATER = [f"later{number}" for number in range(5)]
@@ -25,14 +25,16 @@ def tracing():
         pytest.skip(why)
 
 
-def test_while_the_disk_fails_nothing_new_is_run_and_nothing_is_lost(tracing):
+def test_while_the_disk_fails_nothing_new_is_run_and_nothing_is_lost(tracing, tmp_path):
     calls = {  # of the worker, that fail: what is said of it
-        "fsync": FAILS.format(root="{root}", place="", comes=WAIT),
+        "fsync": FAILS.format(root="{root}", place="(/processing)?", comes=WAIT),
         "renameat2": FAILS.format(root="{root}", place="/tmp", comes=WAIT),
-        "write": FAILS.format(root="{root}", place="", comes=WAIT),
+        "pwrite64": FAILS.format(root="{root}", place="", comes=WAIT),
         "utimensat": FAILS.format(root="{root}", place="", comes=WAIT),
         "pread64": "pending/later0.json can't be read, so it waits: Input/output error",
     }
+    if filesystem.keeps_order(tmp_path):
+        calls["sync_file_range"] = calls["pwrite64"]
     at_once(fail_for_a_while, {call: (call, said) for call, said in calls.items()})
 
 
@@ -42,11 +44,12 @@ def fail_for_a_while(folder, calls, said):
     with pool(spool, 1) as supervisor:
         spool.add(waiter(folder, "one"), id="one")
         until(lambda: ran(folder) == ["one"], "it to run")
+        until(lambda: os.path.exists(spool.log_path("one", 1, "out")), "its logs to have their names")
         for id in LATER:
             spool.add(noter(folder, id), id=id)
         with failing(workers(spool), calls, "EIO"):
             go(folder, "one")
-            assert the_message(supervisor) == said.format(root=spool.root)
+            assert re.fullmatch(said.format(root=spool.root), the_message(supervisor))
             assert (ran(folder), spool.count("pending")) == (["one"], 5)
         for id in ("one", *LATER):
             comes_to(spool, id, "done")
@@ -59,12 +62,12 @@ def test_an_outcome_that_could_not_be_synced_is_written_anew(spool, monkeypatch)
     """The kernel takes what it couldn't write for written, so that a second sync of the same file succeeds: fsync(2)."""
     synced = []
 
-    def sync(descriptor):
+    def sync(spool, descriptor):
         synced.append(os.fstat(descriptor).st_ino)
         if len(synced) == 1:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(durable, "sync", sync)
+    monkeypatch.setattr(Spool, "sync_content", sync)
     monkeypatch.setattr(recorder, "RETRY_AFTER", 0)
     spool.add("true", id="x")
     claim = claims.take(spool, "x", spool.settings())
@@ -79,9 +82,14 @@ def test_an_outcome_that_could_not_be_synced_is_written_anew(spool, monkeypatch)
     assert os.listdir(f"{spool.root}/tmp") == []
 
 
+def roster_file(spool):
+    (pid,) = workers(spool)
+    return f"{spool.root}/workers/worker-{pid}.json"
+
+
 def test_what_is_beside_a_job_keeps_no_job_from_running(spool, tmp_path, tracing):
     """Who runs what can't be noted: recovery has the lock, and the environment, to know a job by."""
-    with pool(spool, 1) as supervisor, failing(workers(spool), "pwrite64", "EIO"):
+    with pool(spool, 1) as supervisor, failing(workers(spool), "pwrite64", "EIO", "-P", roster_file(spool)):
         for id in LATER:
             spool.add(noter(tmp_path, id), id=id)
         for id in LATER:

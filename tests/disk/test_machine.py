@@ -16,6 +16,7 @@ from kit import children, comes_to, log, new_spool, pool, until, workers
 
 from jobspool import claim as claims
 from jobspool import config, recorder
+from jobspool.logs import Pair
 from jobspool.retry import Outcome, Verdict
 from jobspool.run import Attempt
 
@@ -108,7 +109,7 @@ def start_no_job(folder, short_of, said):
             comes_to(spool, id, "done")
         assert ran(folder) == LATER
         assert {len(job.attempts) for job in spool.jobs()} == {1}
-        assert [os.listdir(f"{spool.root}/{name}") for name in ("tmp", "logs")] == [[], []]
+    assert [os.listdir(f"{spool.root}/{name}") for name in ("tmp", "logs")] == [[], []]
 
 
 def test_a_worker_that_cannot_be_replaced_for_want_of_something_is_replaced_later():
@@ -173,7 +174,7 @@ def test_what_the_machine_lacks_is_not_the_jobs_fault(spool, monkeypatch, code):
     spool.add("true", id="x")
     claim = claims.take(spool, "x", spool.settings())
     with pytest.raises(OSError, match=os.strerror(code)):
-        Attempt(claim, spool.settings()).start({"PATH": os.defpath})
+        Attempt(claim, spool.settings(), Pair(spool, os.getpid(), 0o600)).start({"PATH": os.defpath})
     claims.give_back(claim)
     assert spool.read("pending", "x").attempts == []
 

@@ -104,9 +104,10 @@ def _run(spool, disk, jobs, witness):
 def _supervise(spool, tell):
     """Fork a supervisor whose reports go to the witness; return its pid."""
 
-    def report(event):
-        if event["event"] == "ended":
-            tell(event["id"], [event["attempt"]["number"], event["attempt"]["verdict"]])
+    def report(events):
+        for event in events:
+            if event["event"] == "ended":
+                tell(event["id"], [event["attempt"]["number"], event["attempt"]["verdict"]])
 
     pid = os.fork()
     if pid == 0:

@@ -78,11 +78,15 @@ def is_locked(path):
 # ---- claiming
 
 
-def test_a_claimed_job_lies_in_processing_locked_since_now(spool):
-    drop(spool, "x", {"command": "make", "meta": 1})
+TRIED = {"attempts": [{"number": 1, "ended": "2026-01-01T00:00:00.000000Z", "verdict": "dead"}]}
+
+
+def test_a_claimed_job_lies_in_processing_locked_with_its_mtime(spool):
+    path = drop(spool, "x", {"command": "make", "meta": 1})
+    os.utime(path, (NOW - 9, NOW - 9))
     claim = take(spool)
     assert (claim.id, claim.record, claim.number, claim.holds()) == ("x", {"command": "make", "meta": 1}, 1, True)
-    assert (where(spool, "x"), mtime(spool, "processing")) == (["processing"], NOW)
+    assert (where(spool, "x"), mtime(spool, "processing")) == (["processing"], NOW - 9)
     assert is_locked(claim.place)
     claim.release()
     assert not is_locked(claim.place)
@@ -134,8 +138,14 @@ def test_a_job_whose_name_runs_is_refused_and_not_touched(spool):
     assert everything(spool) == {"processing/x": "runs", "pending/x": "waits"}
 
 
+def test_a_job_that_was_tried_before_carries_the_time_of_its_claim(spool):
+    drop(spool, "x", {"command": "make", **TRIED})
+    take(spool)
+    assert (where(spool, "x"), mtime(spool, "processing")) == (["processing"], NOW)
+
+
 def test_a_job_whose_name_begins_to_run_in_this_instant_is_refused_with_its_time(spool, monkeypatch):
-    path = drop(spool, "x", {"command": "waits"})
+    path = drop(spool, "x", {"command": "waits", **TRIED})
     os.utime(path, (NOW - 9, NOW - 9))
     stamp = durable.stamp
     monkeypatch.setattr(durable, "stamp", lambda *what: (drop(spool, "x", {"command": "runs"}, "processing"), stamp(*what)))
@@ -319,7 +329,7 @@ def test_a_job_that_is_given_back_sets_aside_what_has_come_meanwhile(spool):
 
 
 def test_a_job_that_is_given_back_in_spite_of_trouble_has_its_place_in_line(spool, monkeypatch):
-    path = drop(spool, "x", {"command": "make"})
+    path = drop(spool, "x", {"command": "make", **TRIED})
     os.utime(path, (NOW - 9, NOW - 9))
     claim = take(spool)
     for deed in ("move", "stamp_now"):
@@ -333,7 +343,7 @@ def test_a_job_that_is_given_back_in_spite_of_trouble_has_its_place_in_line(spoo
 def test_a_job_that_is_written_over_while_it_is_claimed_is_looked_at_again(spool, monkeypatch):
     path = drop(spool, "x", {"command": "old"})
 
-    def write(*_):
+    def write(*_, but):
         os.utime(drop(spool, "x", {"command": "new"}), (NOW - 1, NOW - 1))
         return False
 
@@ -398,12 +408,13 @@ def test_a_claim_has_the_room_for_its_outcome(spool):
 
 
 def test_without_room_for_its_outcome_a_job_is_not_claimed_nor_touched(spool, monkeypatch):
-    path = drop(spool, "x", {"command": "x"})
-    before = looks(path)
-    monkeypatch.setattr(durable, "_give_blocks", raising(errno.ENOSPC))
-    with pytest.raises(OSError, match="No space left"):
-        take(spool)
-    assert (looks(path), is_locked(path), everything(spool)) == (before, False, {"pending/x": "x"})
+    for length in (1, 5000):
+        path = drop(spool, "x", {"command": "x" * length})
+        before = looks(path)
+        with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+            patched.setattr(durable, "_give_blocks" if length > 4096 else "write_all", raising(errno.ENOSPC))
+            take(spool)
+        assert (looks(path), is_locked(path), everything(spool)) == (before, False, {"pending/x": "x" * length})
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "dead", "processing"])
@@ -840,8 +851,8 @@ def test_a_job_that_somebody_is_at_is_not_noted(spool):
 
 def test_a_job_taken_out_of_dead_while_it_is_noted_stays_where_hands_put_it(spool, monkeypatch):
     drop(spool, "x", {"command": "x", "attempts": [tried("failed", NOW)]}, "dead")
-    sync = durable.sync
-    monkeypatch.setattr(durable, "sync", lambda descriptor: (mv(spool, "x", "dead", "pending"), sync(descriptor)))
+    sync = Spool.sync_content
+    monkeypatch.setattr(Spool, "sync_content", lambda *record: (mv(spool, "x", "dead", "pending"), sync(*record)))
     assert not claims.note_dead(spool, "x", spool.settings())
     assert everything(spool) == {"pending/x": "x"}
 

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import resource
 import signal
 
-from kit import drop
+import pytest
+from kit import drop, until
 
 from jobspool import claim as claims
 from jobspool import recorder
@@ -13,7 +15,7 @@ from jobspool.retry import Outcome, Verdict
 
 def test_a_bug_in_the_thread_ends_the_worker_so_that_its_jobs_are_seen_to(spool, monkeypatch):
     drop(spool, "x", {"command": "x"})
-    monkeypatch.setattr(recorder, "_record_all", lambda steps: 1 / 0)
+    monkeypatch.setattr(recorder._Pass, "sync", lambda passing: 1 / 0)
     pid = os.fork()
     if pid == 0:
         try:
@@ -22,6 +24,7 @@ def test_a_bug_in_the_thread_ends_the_worker_so_that_its_jobs_are_seen_to(spool,
             entry = claims.entry_for(claim, Outcome(1.0, 2.0, 0), Verdict("done", "done", None), "here:1")
             one = recorder.Recorder(print)
             one.record(recorder.Outcome(claim, entry, spool.settings(), print))
+            one.go_on()
             one.finish()
         finally:
             os._exit(0)
@@ -52,13 +55,14 @@ def test_an_outcome_that_the_disk_refuses_keeps_nobody_from_the_others(spool, mo
         refused.clear()
 
     monkeypatch.setattr(claims.Recorded, "enter", refuse)
+    monkeypatch.setattr(recorder, "RETRY_AFTER", 0.01)
     one = recorder.Recorder(report)
-    steps = one._try([recorder._Step(outcome) for outcome in batch], lambda seconds: None)
-    assert (len(steps), one.well.is_set()) == (1, False)
-    assert one._try(steps, print) == []
-    assert troubles == [(errno.EPERM, ["a", "c"])]
+    for outcome in batch:
+        one.record(outcome)
+    one.finish()
+    assert troubles == [(errno.EPERM, [])]
     assert told == [("a", True), ("c", True), ("b", True)]
-    assert (sorted(spool.names("done")), spool.names("processing"), one.well.is_set()) == (["a", "b", "c"], [], True)
+    assert (sorted(spool.names("done")), spool.names("processing"), one.well) == (["a", "b", "c"], [], True)
 
 
 def test_an_outcome_that_comes_while_another_is_refused_is_recorded(spool, monkeypatch):
@@ -78,6 +82,7 @@ def test_an_outcome_that_comes_while_another_is_refused_is_recorded(spool, monke
         elif second not in sent:
             sent.append(second)
             one.record(second)
+            one.go_on()
 
     sent = []
     monkeypatch.setattr(claims.Recorded, "enter", refuse)
@@ -86,3 +91,40 @@ def test_an_outcome_that_comes_while_another_is_refused_is_recorded(spool, monke
     one.record(first)
     one.finish()
     assert told == [("b", True), ("a", True)]
+
+
+def test_outcomes_wait_for_each_other_only_while_more_come(spool, monkeypatch):
+    monkeypatch.setattr(recorder, "GATHER", 1e9)
+    passes, told = [], []
+    sync = recorder._Pass.sync
+    monkeypatch.setattr(recorder._Pass, "sync", lambda passing: (passes.append(len(passing._new)), sync(passing)))
+    one = recorder.Recorder(print)
+    ids = [f"job{number}" for number in range(12)]
+    for id in ids[:7]:
+        drop(spool, id, {"command": id})
+        one.record(outcome_of(spool, id, told))
+        one.go_on(more=True)
+    assert (passes, told) == ([], [])
+    for id in ids[7:]:
+        drop(spool, id, {"command": id})
+        one.record(outcome_of(spool, id, told))
+    one.go_on()
+    one.finish()
+    assert passes[0] == 12
+    assert (told, sorted(spool.names("done"))) == ([(id, True) for id in ids], sorted(ids))
+
+
+def test_a_group_is_not_waited_for_longer_than_a_moment(spool, monkeypatch):
+    monkeypatch.setattr(recorder, "GATHER", 0)
+    told = []
+    one = recorder.Recorder(print)
+    drop(spool, "x", {"command": "x"})
+    one.record(outcome_of(spool, "x", told))
+    until(lambda: one.go_on(more=True) or told, "the record")
+    assert told == [("x", True)]
+
+
+@pytest.mark.parametrize(("files", "most"), [(1 << 20, recorder.MOST), (40, 4), (32, 1), (resource.RLIM_INFINITY, recorder.MOST)])
+def test_no_more_outcomes_wait_than_descriptors_allow(monkeypatch, files, most):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert recorder.Recorder(print)._most == most

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from kit import Clock, drop, everyone, log, mv, new_spool, until, where
 
-from jobspool import Spool, config, durable, process, recovery, roster
+from jobspool import Spool, config, durable, logs, process, recovery, roster
 from jobspool import claim as claims
 from jobspool.retry import Outcome, Verdict
 
@@ -54,8 +54,8 @@ def test_in_a_spool_that_is_in_order_there_is_nothing_to_do(spool):
 
 def test_a_job_whose_worker_was_lost_is_tried_again_later(spool, clock):
     crashed(spool)
-    began = clock.time
-    clock.time += 60
+    began = os.stat(spool.path("processing", "x")).st_ctime
+    clock.time = began + 60
     assert mend(spool) == {"x": ("failed", "worker lost")}
     attempt = last(spool, "failed")
     assert (attempt["number"], attempt["reason"], attempt["verdict"], attempt["worker"]) == (1, "worker lost", "failed", "?")
@@ -160,7 +160,7 @@ def test_a_step_that_the_disk_refuses_keeps_nobody_from_the_others(spool, monkey
 
     crashed(spool)
     monkeypatch.setattr(roster, "forget", fail)
-    monkeypatch.setattr(recovery, "end_logs", fail)
+    monkeypatch.setattr(logs, "end", fail)
     steps = [recovery.Step("forget", None), *recovery.plan(spool)]
     refused, mended = recovery.mend(spool, steps, spool.settings(), 0.0)
     trouble = f"Read-only file system: {spool.root}/logs: mount it for writing"
@@ -248,6 +248,15 @@ def test_once_the_last_process_of_a_dead_workers_job_has_ended_it_is_tried_again
     assert (last(spool, "failed")["worker"], everyone(spool)) == (name, [])
 
 
+def test_what_the_attempt_of_a_killed_worker_has_printed_gets_its_name(spool, dead_worker):
+    out, err = map(Path, logs.own_paths(spool, everyone(spool)[0]["pid"]))
+    out.write_text("said")
+    err.touch()
+    killed(dead_worker)
+    mend(spool)
+    assert (log(spool, "x"), os.listdir(f"{spool.root}/logs")) == (b"said", ["x.1.out"])
+
+
 def started_with(spool, job="x", attempt=1):
     """A process that closed its lock and that nobody noted, but for its environment."""
     names = {"QUEUECTL_SPOOL": spool.root, "QUEUECTL_JOB_ID": job, "QUEUECTL_ATTEMPT": str(attempt)}
@@ -309,13 +318,13 @@ def test_a_job_whose_worker_dies_while_another_is_mended_is_left_alone(spool, mo
     steps = sorted(recovery.plan(spool), key=lambda step: step.what)
     jobs = []
 
-    def meanwhile(descriptor):
+    def meanwhile(*_):
         if not jobs:
             jobs.append(started_with(spool))
             worker_is_dead(spool)
             claim.release()
 
-    monkeypatch.setattr(durable, "sync", meanwhile)
+    monkeypatch.setattr(Spool, "sync_content", meanwhile)
     try:
         mended = recovery.mend(spool, steps, spool.settings(), 0.0)
         assert ([each.id for each in mended], where(spool, "x")) == (["other"], ["processing"])
