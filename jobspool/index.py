@@ -66,6 +66,10 @@ class Index:
     def __contains__(self, id: str) -> bool:
         return id in self._pending
 
+    def waiting(self) -> int:
+        """Return how many pending jobs are known."""
+        return len(self._pending)
+
     def add(self, id: str, priority: int, start: float) -> None:
         """Note that the pending job may run from `start` on."""
         key = (-priority, start, id)

@@ -34,7 +34,8 @@ MOST_AGAIN = 100  # looks a second at files that can't be read
 SCAN_BLIND = 1.0  # seconds between scans where events can't be had
 AT_ONCE = 100  # things that are seen to before a free worker gets its next job
 SLICE = 0.05  # seconds, after which the same is done
-LONGEST_SCAN = 1.0  # seconds, after which the rest of a directory is looked at in slices
+LONGEST_SCAN = 0.2  # seconds, after which the rest of a directory is looked at in slices
+TELLING = (b"priority", b"attempts", b"\\")  # an escape may spell any word
 NAMED = 10  # files that are never run, of which each is told
 
 
@@ -110,9 +111,18 @@ class Sight:
         """Look at a pending file again after a while; where there are many of them, after a longer one."""
         self.again[id] = time.monotonic() + max(AFTER_TROUBLE, len(self.again) / MOST_AGAIN)
 
-    def next(self) -> str | None:
-        """Take out and return the id of the job that is to run next, None when none may run now."""
-        return None if self.paused else self._index.next(self.spool.now())
+    def waiting(self) -> int:
+        """Return how many jobs are known to be pending, those apart that are looked at again first."""
+        return self._index.waiting()
+
+    def next(self, most: int = 1) -> list[str]:
+        """Take out and return the ids of the jobs that are to run next, at most so many; none when none may run now."""
+        if self.paused:
+            return []
+        now, ids = self.spool.now(), []
+        while len(ids) < most and (id := self._index.next(now)) is not None:
+            ids.append(id)
+        return ids
 
     def seconds_to_sleep(self, clock: float) -> float:
         """Return for how long there will be nothing to see to, if no event comes."""
@@ -131,8 +141,11 @@ class Sight:
         """Look, and tell whether nothing lies there that runs or may run one day; files that are never run don't count."""
         return not any(self._runs_one_day(state, id) for state in (PROCESSING, PENDING, FAILED) for id in self.spool.names(state))
 
-    def look(self, id: str) -> None:
-        """Look at a pending file and note when and in which order it may run."""
+    def look(self, id: str, closely: bool = False) -> None:
+        """Look at a pending file and note when and in which order it may run.
+
+        Whether it is a whole job is seen here only where it doesn't look like one, or `closely`; else the claim will see.
+        """
         self.unfit.pop(id, None)
         found = None
         try:
@@ -140,7 +153,7 @@ class Sight:
             if self._runs(id):
                 self.again[id] = time.monotonic() + LOOK_AGAIN
             else:
-                self._look_at(id, found)
+                self._look_at(id, found, closely)
         except FileNotFoundError:
             if os.path.isdir(self.spool.folder(PENDING)):
                 self._index.remove(id)
@@ -154,7 +167,7 @@ class Sight:
             else:
                 self._index.add(id, 0, found.st_mtime_ns / 1e9)  # it can't be read: the claim will say why
 
-    def _look_at(self, id: str, found: os.stat_result) -> None:
+    def _look_at(self, id: str, found: os.stat_result, closely: bool) -> None:
         """Note of a pending file when it may run and in which order, or why it never will. Raises OSError."""
         odd, content = self._oddity(PENDING, id, found), b""
         if not odd:
@@ -167,6 +180,9 @@ class Sight:
             self._tell_odd(PENDING, id, odd)
             return
         self._forget_odd(PENDING, id)
+        if not closely and _looks_plain(content):
+            self._index.add(id, 0, found.st_mtime_ns / 1e9)
+            return
         try:
             record = parse(content, self.settings.max_job_bytes)
             check_id(id)
@@ -392,6 +408,11 @@ class Sight:
         except FileNotFoundError:
             return False
         return self.spool.distrust(found, self.settings) is None and forbidden(path, found) is None
+
+
+def _looks_plain(content: bytes) -> bool:
+    """Tell whether the content looks like a job that has no priority and no time but its mtime: it need not be parsed."""
+    return content[:1] == b"{" and content[-2:].rstrip()[-1:] == b"}" and not any(word in content for word in TELLING)
 
 
 def _slice() -> Iterator[int]:

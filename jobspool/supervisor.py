@@ -7,6 +7,7 @@ event, a message of a worker, a signal, or the next time that something falls du
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import random
 import select
@@ -36,6 +37,11 @@ SAY_AGAIN = 60.0  # seconds until the same trouble is reported again
 QUICK_DEATH = 1.0  # seconds: a worker that dies sooner is not replaced before that time
 FORK_AGAIN = 2.0  # seconds until it is tried again to fork a worker
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+QUICK = 0.02  # seconds for what a worker got, of which it may get more then
+GARBAGE = 20_000  # new objects, until garbage is looked for
+MOST_AT_ONCE = 16
+COMES_WITHIN = 2.0  # seconds, in which a worker has long come to what it got, or given it back
+MOST_HEARD = 64  # messages of one worker, until the others are heard
 CALM = 1.0  # seconds after trouble in which no time that has come wakes us
 
 
@@ -47,13 +53,16 @@ class Hand:
     channel: Channel
     born: float
     free: bool = False
-    running: set[str] = field(default_factory=set)  # handed out, and not yet ended
+    running: set[str] = field(default_factory=set)  # handed out, and not yet ended or given back
+    most: int = 1  # ids that it gets at one go
+    given: float = 0.0  # when it got the last ones (monotonic)
+    called_back: bool = False  # whether it was told to give back what it has not come to
 
 
 class Supervisor:
-    """One supervisor and its workers, from serve() to its return. `report` takes what a person may want to know."""
+    """One supervisor and its workers, from serve() to its return. `report` takes the events that a person may want to know of."""
 
-    def __init__(self, spool: Spool, count: int, drain: bool, report: Callable[[dict], None]) -> None:
+    def __init__(self, spool: Spool, count: int, drain: bool, report: Callable[[list[dict]], None]) -> None:
         spool.ready()
         self.spool = spool
         self.count = count
@@ -67,6 +76,7 @@ class Supervisor:
         self.stopping = 0  # 1: finish what runs; 2: interrupt it
         self._asked = 0  # the same, as signals have asked for it
         self.place = roster.Place(spool, roster.SUPERVISOR, spool.file_mode(self.sight.settings))
+        self._events: list[dict] = []  # of which is still to be told
         self._said: dict[str, float] = {}  # trouble that was reported, and when (monotonic)
         self._mend_at = self._fork_at = self._calm_until = 0.0  # monotonic
         self._first_look = True  # the machine may have gone down before
@@ -77,14 +87,24 @@ class Supervisor:
     def serve(self) -> None:
         """Serve the spool until told to stop, or with `drain` until nothing is left to do or to wait for."""
         _close_on_exec()
+        gc.freeze()  # what is there now stays: it need not be looked at again and again, here or in the workers
+        gc.set_threshold(GARBAGE)
         self._wakeup = self._catch_signals()
         self._poll.register(self._wakeup, select.POLLIN)
         self._poll.register(self.sight.watch, select.POLLIN)
         self._try(self._fork_missing, "a worker is missing")
         self._event("started", workers=len(self.hands))
+        self._report()
+        try:
+            self._go_on()
+        finally:
+            self._report()
+
+    def _go_on(self) -> None:
         with self.sight.watch:
             self._tend()
             while self.hands or not self.stopping:
+                self._report()
                 self._wait()
                 self._tend()
         self._try(self.place.leave)
@@ -93,8 +113,9 @@ class Supervisor:
     def _wait(self) -> None:
         """Sleep until there is something to do, and take the messages of workers."""
         for descriptor, _ in self._poll.poll(self._seconds_to_sleep() * 1000):
-            if descriptor in self.hands:
-                self._hear(self.hands[descriptor])
+            for _ in range(MOST_HEARD):
+                if descriptor not in self.hands or not self._hear(self.hands[descriptor]):
+                    break
         self._wakeup.clear()
 
     def _tend(self) -> None:
@@ -144,38 +165,70 @@ class Supervisor:
     # ---- handing out
 
     def _hand_out(self) -> None:
+        """Give each free worker what is to run next; several at one go where jobs are quick and many, so that nobody waits."""
+        if self.sight.paused:
+            self._call_back()
         for hand in self.hands.values():
-            if hand.free and not self.stopping and (id := self.sight.next()):
+            if not hand.free or self.stopping:
+                continue
+            share = self.sight.waiting() // (2 * len(self.hands))
+            if ids := self.sight.next(max(1, min(hand.most, share))):
                 hand.free = False
-                hand.running.add(id)
-                hand.channel.send("run", id=id)  # if it has died, _bury_worker looks at the job again
+                hand.given = time.monotonic()
+                hand.running.update(ids)
+                hand.channel.send("run", ids=ids)  # if it has died, _bury_worker looks at the jobs again
+
+    def _call_back(self) -> None:
+        """Take back what workers have not come to yet: nothing new is to start."""
+        for hand in self.hands.values():
+            if len(hand.running) > 1 and not hand.called_back:
+                hand.called_back = True
+                hand.channel.send("give back")
+
+    def _is_free(self, hand: Hand) -> None:
+        """Take a worker's word that it wants more: twice as many as last time if those took it no longer than an instant."""
+        hand.free, hand.called_back = True, False
+        quick = time.monotonic() - hand.given < QUICK
+        hand.most = min(2 * hand.most, MOST_AT_ONCE) if quick else 1
 
     def _runs(self, id: str) -> bool:
         """Tell whether a worker here runs a job of that name, and let it look whether hands have moved it away."""
         hands = [hand for hand in self.hands.values() if id in hand.running]
         for hand in hands:
             hand.channel.hint("look")  # it looks by itself, a little later
-        return bool(hands)
+            if time.monotonic() > hand.given + COMES_WITHIN and not os.path.lexists(self.spool.path(PROCESSING, id)):
+                hand.running.discard(id)  # it is held still, as by STOP: let another try, for the claim decides
+        return any(id in hand.running for hand in hands)
 
     # ---- hearing
 
-    def _hear(self, hand: Hand) -> None:
-        """Take a message of a worker; the end of its channel is its death."""
+    def _hear(self, hand: Hand) -> bool:
+        """Take a message of a worker, and tell whether there was one; the end of its channel is its death."""
         try:
             said = hand.channel.receive()
         except EOFError:
             self._bury_worker(hand)
-            return
+            return False
         if said is None:
-            return
+            return False
         kind = said.pop("kind")
         if kind == "free":
-            hand.free = True
+            self._is_free(hand)
+        elif kind == "back":
+            self._take_back(hand, said["ids"])
         elif kind == "trouble":
             self._event("trouble", **said)
         else:
             hand.running.discard(said["id"])
             self._outcome(kind, said)
+        return True
+
+    def _take_back(self, hand: Hand, ids: list[str]) -> None:
+        """Take jobs that a worker doesn't come to, to be handed to others."""
+        hand.running.difference_update(ids)
+        hand.called_back = False
+        for id in ids:
+            self.sight.look(id)
 
     def _outcome(self, kind: str, said: dict) -> None:
         """Take what became of a job that was handed out."""
@@ -188,16 +241,16 @@ class Supervisor:
         if kind == "moved":
             self.sight.look(id)
             self.sight.note_dead(id)  # while it ran nobody could
-        elif os.path.lexists(self.spool.path(PENDING, id)):
-            self.sight.look(id)
+        elif id in self.sight.again:
+            self.sight.look(id)  # another of its name came while it ran
         elif said["attempt"]["verdict"] == "failed":
             self.sight.look_failed(id)
 
     def _refused(self, id: str, kind: str, why: str) -> None:
         if kind in ("held", "twin"):
             self.sight.again[id] = time.monotonic() + LOOK_AGAIN
-        elif kind in ("early", "unfit"):  # it has changed since it was offered
-            self.sight.look(id)
+        elif kind in ("early", "unfit"):  # it has changed since it was offered, or only the claim has read it
+            self.sight.look(id, closely=True)
         elif kind == "unsafe":
             self.sight.refuse(id, why)
         elif kind == "unreadable":
@@ -316,7 +369,7 @@ class Supervisor:
         if how <= self.stopping:
             return
         self.stopping = how
-        self._event("stopping" if how == 1 else "interrupting", running=sum(len(hand.running) for hand in self.hands.values()))
+        self._event("stopping" if how == 1 else "interrupting", running=sum(bool(hand.running) for hand in self.hands.values()))
         for hand in self.hands.values():
             hand.channel.send("stop" if how == 1 else "interrupt")
 
@@ -344,7 +397,9 @@ class Supervisor:
         """Put right what a crash left, of our workers or of anybody's."""
         settings = self.sight.settings
         running = frozenset(id for hand in self.hands.values() for id in hand.running)
-        for mended in recovery.mend(self.spool, recovery.plan(self.spool, running, self._first_look), settings, random.random()):
+        ours = frozenset((self.place.file, *(roster.file_name(roster.WORKER, hand.pid) for hand in self.hands.values())))
+        steps = recovery.plan(self.spool, running, self._first_look, ours)
+        for mended in recovery.mend(self.spool, steps, settings, random.random()):
             if mended.state is None:
                 what = f"{PROCESSING}/{mended.id}{ENDING}" if mended.id else "what a crash left"
                 self._event("trouble", why=f"{mended.why}; {what} stays where it is", about=mended.why)
@@ -354,7 +409,7 @@ class Supervisor:
             if mended.state == FAILED:
                 self.sight.look_failed(mended.id)
         self._first_look = False
-        if self.leftovers.end(settings):
+        if self.leftovers.end(settings, ours):
             self._mend_at = time.monotonic() + LOOK_AGAIN
 
     def _may_be_drained(self) -> bool:
@@ -375,7 +430,13 @@ class Supervisor:
             if about in self._said:
                 return
             self._said[about] = clock
-        self.report({"event": kind, **what})
+        self._events.append({"event": kind, **what})
+
+    def _report(self) -> None:
+        """Tell of all that happened since we last woke, at one go."""
+        if self._events:
+            events, self._events = self._events, []
+            self.report(events)
 
 
 def _close_on_exec() -> None:

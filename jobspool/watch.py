@@ -1,7 +1,7 @@
 """See that something came: the only module that knows watchdog. What it tells is a hint; a scan is what counts.
 
-watchdog holds an event back for 500 ms behind each rename out of a watched directory, waiting for its other half, and a
-claim is such a rename. So the kernel is asked for the few kinds of event that matter and never for that one.
+The kernel is asked for the few kinds of event that matter, and never for a rename out of a directory: each claim is one, and
+watchdog's observers hold back for 500 ms what follows. Its reader of events tells us without them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 
 TOLD_TO_LOOK = ""  # the name that stands for: read the whole directory again
 
@@ -29,7 +31,7 @@ class Watch:
         self.folders = dict(folders)
         self.works = False
         self.seen: deque[tuple[str, str]] = deque()
-        self._observer = None
+        self._reader_of_events: InotifyFD | None = None
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Watch:
@@ -49,17 +51,17 @@ class Watch:
         """Begin to watch; `works` then tells whether that could be had."""
         self._inodes = {folder: _inode(folder) for folder in self.folders}
         try:
-            self._observer = _observe(self.folders, self._see)
+            self._reader_of_events = _observe(self.folders, self._see)
         except OSError:  # no inotify instance or watch left, or a directory is gone: the caller scans oftener
-            self._observer = None
-        self.works = self._observer is not None
+            self._reader_of_events = None
+        self.works = self._reader_of_events is not None
 
     def stop(self) -> None:
         """End watching and its threads; what was seen stays to be taken. start() may follow."""
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-            self._observer = None
+        if self._reader_of_events is not None:
+            reader, self._reader_of_events = self._reader_of_events, None
+            reader.stop()
+            reader.join()
         self.works = False
 
     def stale(self) -> bool:
@@ -87,6 +89,8 @@ class Watch:
         return ready
 
     def _see(self, folder: str, name: str) -> None:
+        if self._reader_of_events is None and name == TOLD_TO_LOOK:
+            return  # we have stopped
         self.seen.append((folder, name))
         try:
             os.write(self._writer, b"!")
@@ -102,85 +106,54 @@ def _inode(folder: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _observe(folders: Mapping[str, tuple[str, ...]], see: object) -> object:
-    """Return a running watchdog observer. Raises OSError where there is no inotify to be had."""
+def _observe(folders: Mapping[str, tuple[str, ...]], see: Callable[[str, str], None]) -> InotifyFD:
+    """Return watchdog's running reader of inotify events, which tells `see`. Raises OSError where there is no inotify.
+
+    Its observers and emitters, which hand each event from thread to thread, are left out: that takes longer than all else here.
+    """
     import logging
 
-    from watchdog.events import (
-        DirDeletedEvent,
-        FileAttribEvent,
-        FileClosedEvent,
-        FileCreatedEvent,
-        FileDeletedEvent,
-        FileSystemEventHandler,
-    )
-    from watchdog.observers.api import BaseObserver
-    from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
     from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
 
     log = logging.getLogger("watchdog")
-    log.propagate = False  # it calls each stop that meets an event an error; what matters to us comes by events
+    log.propagate = False  # what matters to us comes by events
     if not log.handlers:
         log.addHandler(logging.NullHandler())
     came = InotifyConstants.IN_MOVED_TO | InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_ATTRIB
     came |= InotifyConstants.IN_CREATE  # of a link: it is never closed
     gone = InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_MOVE_SELF
-
-    class Group(InotifyWatchGroup):
-        def on_queue_overflow(self) -> None:
-            super().on_queue_overflow()
-            see(os.fsdecode(self.path), TOLD_TO_LOOK)
-
-        def on_event(self, event: object) -> None:
-            super().on_event(event)
-            if event.is_move_self:  # of the directory itself, which no event of watchdog's tells
-                see(os.fsdecode(self.path), TOLD_TO_LOOK)
-
-    class Emitter(InotifyEmitter):
-        def get_event_mask_from_filter(self) -> Mask:
-            more = InotifyConstants.IN_DELETE if "deleted" in folders[self.watch.path] else 0
-            return Mask(came | gone | more)
-
-        def on_thread_start(self) -> None:
-            self._inotify = Group(self._inotify_fd, os.fsencode(self.watch.path), event_mask=self.get_event_mask_from_filter())
-
-    class Handler(FileSystemEventHandler):
-        def on_any_event(self, event: object) -> None:
-            folder, name = os.path.split(event.src_path)
-            if event.src_path in folders:
-                folder, name = event.src_path, TOLD_TO_LOOK
-            see(folder, name)
-
-    descriptor = InotifyFD()  # one inotify instance for all the directories: they are few
-    observer = BaseObserver(Emitter, inotify_fd=descriptor)
-    kinds = [FileCreatedEvent, FileClosedEvent, FileAttribEvent, FileDeletedEvent, DirDeletedEvent]
+    reader = InotifyFD()
     try:
-        for folder in folders:
-            observer.schedule(Handler(), folder, event_filter=kinds)
-        descriptor.start()
-        observer.start()
+        for folder, more in folders.items():
+            mask = Mask(came | gone | (InotifyConstants.IN_DELETE if "deleted" in more else 0))
+            if reader.add_callback(os.fsencode(folder), mask, _Teller(folder, see), "queuectl") == -1:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+        reader.start()
     except (OSError, RuntimeError) as error:  # the latter where no thread can be had
-        observer.unschedule_all()
-        if not descriptor.is_alive():
-            descriptor._is_reading = False  # else it leaves its files to the thread that reads, to be closed
-        descriptor.stop()
-        if descriptor.is_alive():
-            descriptor.join()
+        reader._is_reading = False  # else it leaves its files to the thread that reads, to be closed
+        reader.close()
         raise error if isinstance(error, OSError) else BlockingIOError(errno.EAGAIN, str(error)) from None
-    return _Both(observer, descriptor)
+    return reader
 
 
-class _Both:
-    """The observer and the thread that reads for it, ended together."""
+class _Teller:
+    """What watchdog calls for the events of one directory, from its reader's thread."""
 
-    def __init__(self, observer: object, descriptor: object) -> None:
-        self.observer = observer
-        self.descriptor = descriptor
+    def __init__(self, folder: str, see: Callable[[str, str], None]) -> None:
+        self._folder = folder
+        self._see = see
 
-    def stop(self) -> None:
-        self.observer.stop()
-        self.observer.join()
-        self.descriptor.stop()
+    def on_event(self, event: InotifyEvent) -> None:
+        """Tell of the name that came, or that the directory itself has gone or moved."""
+        if event.name:
+            self._see(self._folder, os.fsdecode(event.name))
+        elif not event.is_attrib:
+            self._see(self._folder, TOLD_TO_LOOK)
 
-    def join(self) -> None:
-        self.descriptor.join()
+    def on_watch_deleted(self, _: int) -> None:
+        """Tell that nothing more will be seen: the directory has gone, or its file system."""
+        self._see(self._folder, TOLD_TO_LOOK)
+
+    def on_queue_overflow(self) -> None:
+        """Tell that events were lost."""
+        self._see(self._folder, TOLD_TO_LOOK)

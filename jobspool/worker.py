@@ -1,7 +1,9 @@
 """A worker: claim, run, judge, record; one job at a time, for as long as its supervisor lives.
 
 It gets the ids of jobs and other orders through a socket, and answers there. What it is told is a hint: the claim decides.
-Orders: run (id), look (the job may have been moved), stop (end when idle), interrupt (end the job now, put it back).
+Orders: run (ids), look (the job may have been moved), give back (the ids that it hasn't come to), stop (end when idle), interrupt
+(end the job now, put it back).
+It may get several ids at once, which it runs one behind the other; those that it can't come to within an instant it gives back.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import random
 import select
 import signal
 import time
+from collections import deque
 
 from jobspool import claim as claims
-from jobspool import durable, process, roster
+from jobspool import command, durable, process, roster
 from jobspool.channel import Channel, Wakeup
 from jobspool.command import CannotStart
 from jobspool.errors import BrokenConfig
+from jobspool.logs import Pair
 from jobspool.recorder import Outcome as ToRecord
 from jobspool.recorder import Recorder
 from jobspool.retry import judge
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
 SHUTDOWN_GAP = 50  # milliseconds in which a shutdown's TERM reaches both a job and its worker
 NOT_NOTED = "it is not noted what is run"
 REST = 1.0  # seconds after trouble, until the next job is asked for
+ASK_AT = 4  # the part of the ids that it got which is left when a worker asks for more
+MOST_UNSAID = 16  # outcomes of which the supervisor isn't told yet
+LOOK_BESIDE = 0.02  # seconds between looks at the settings, and at our file in workers/
 
 
 class Worker:
@@ -45,50 +52,55 @@ class Worker:
         self.channel = channel
         self.settings: Settings = settings or spool.settings()
         self.place = roster.Place(spool, roster.WORKER, spool.file_mode(self.settings), supervisor)
-        self.recorder = Recorder(self._cannot_record, self._listen)
+        self.logs = Pair(spool, self.place.pid, spool.file_mode(self.settings))
+        self.recorder = Recorder(self._cannot_record, self._listen, self._say)
         self.environment = process.own_environment()
         self.leaving = False
         self.interrupted = False
         self.terminated = False
+        self._ids: deque[str] = deque()  # to run next
+        self._ask_at = 0  # how many of them are left when more are asked for
+        self._unsaid: deque[tuple[str, dict]] = deque()  # messages that wait for others, to be sent at one go
+        self._look_at = 0.0  # monotonic: when to look beside
         self._rests_until = 0.0  # monotonic
         self._wakeup = Wakeup({signal.SIGTERM: self._on_term, signal.SIGQUIT: self._on_quit})
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # of the lease that durable.is_shared() takes
         self._alone = False  # the supervisor is gone: its channel is readable for ever, and not listened to
 
     def serve(self) -> None:
         """Run the jobs that are ordered until told to stop, or until the supervisor is gone."""
         while not self.leaving:
-            self._rest()
-            self.tell("free")
-            if (id := self._next()) and not self.leaving:
+            if id := self._next():
                 self.work(id)
         self.recorder.finish()
+        self._try(self.logs.remove, "its files in logs/ stay")
         self._try(self.place.leave, "its file in workers/ stays")
 
     def work(self, id: str) -> None:
         """Claim the job, run it, judge and record; or say why not."""
-        self._read_settings()
         try:
-            self.place.renew()
+            self._look_beside()
             claim = claims.take(self.spool, id, self.settings)
         except OSError as error:
             self._put_off(id, "nothing is claimed", error)
             return
         if isinstance(claim, claims.Refused):
-            self.tell("refused", id=id, refused=claim.kind, why=claim.why)
+            self.tell_soon("refused", id=id, refused=claim.kind, why=claim.why)
             return
         rules = self.settings.for_job(claim.record)
         try:
-            attempt = Attempt(claim, rules)
+            attempt = Attempt(claim, rules, self.logs)
             problem = self._start(attempt)
         except OSError as error:  # nothing has run, so nothing is counted
             self._put_back(claim)
             self._put_off(id, "no job can be started", error)
             return
+        self.recorder.go_on(more=True)  # with the last one's outcome, while this one runs
         outcome = attempt.outcome_unstarted(problem) if problem else self.run(attempt)
         self._try(attempt.logs.close, "a log stays as it is")
         if outcome is None:
             claim.release()
-            self.tell("moved", id=id)
+            self.tell_soon("moved", id=id)
             return
         verdict = judge(claim.record.get("attempts", []), outcome, rules, random.random())
         entry = claims.entry_for(claim, outcome, verdict, self.place.name)
@@ -96,8 +108,7 @@ class Worker:
 
     def _start(self, attempt: Attempt) -> CannotStart | None:
         """Start the attempt; return why that can't be done, where that is the job's fault. Raises OSError where it isn't."""
-        claim = attempt.claim
-        self._note(claim)  # killed now, we leave something that recovery looks for
+        self._note(attempt)  # killed now, we leave something that recovery looks for
         try:
             attempt.start(self.environment)
         except CannotStart as problem:
@@ -110,24 +121,33 @@ class Worker:
             raise
         return None
 
-    def _note(self, claim: claims.Claim, group: int | None = None) -> None:
+    def _note(self, attempt: Attempt) -> None:
         """Let our file in workers/ say what we are about to start, or what runs as which process group."""
-        self._try(lambda: self.place.says(**roster.running(claim.id, claim.number, group)), NOT_NOTED)
+        claim, group = attempt.claim, attempt.pid or None
+        self._try(
+            lambda: self.place.says(**roster.running(claim.id, claim.number, group, attempt.born, attempt.started)), NOT_NOTED
+        )
 
     def run(self, attempt: Attempt) -> Outcome | None:
         """Stay with the attempt and return its outcome, or None when hands have moved the job away and it was ended."""
-        self._note(attempt.claim, attempt.pid)
+        self._note(attempt)
         stays = self._attend(attempt)
+        if attempt.called:
+            self._read_orders()
         outcome = attempt.outcome()
-        self._try(self.place.says, NOT_NOTED)
         if outcome.signal == "SIGTERM" and attempt.reason is None and self._is_shutdown():
             outcome = outcome._replace(interrupted=True, reason="shutdown")
         return outcome if stays else None
 
     def _attend(self, attempt: Attempt) -> bool:
         """Stay with the attempt until its main process has ended; False when hands moved the job away, so it was ended."""
-        while not attempt.ended([self._wakeup] if self._alone else [self._wakeup, self.channel]):
+        while not attempt.ended(self._sources(), [self.recorder]):
+            self.recorder.go_on(more=not attempt.slow)
+            if not (attempt.slow or attempt.called):
+                continue
             self._read_orders()
+            if attempt.slow:
+                self._take_time(attempt)
             if self.interrupted:
                 self._end(attempt, "interrupted", interrupted=True)
             elif attempt.overdue():
@@ -137,6 +157,12 @@ class Worker:
                 return False
             self._try(attempt.logs.look, "a log grows beyond log_max_bytes")
         return True
+
+    def _take_time(self, attempt: Attempt) -> None:
+        """The job takes its time: let its logs have their names, others run what we don't come to, and say what is unsaid."""
+        self._try(attempt.logs.name, "a log hasn't its name yet")
+        self._give_back()
+        self._say()
 
     def _end(self, attempt: Attempt, reason: str, interrupted: bool = False) -> None:
         """End the attempt, and stay until none of its processes is left: what can't be ended must not run beside its next try."""
@@ -178,6 +204,7 @@ class Worker:
     def _put_off(self, id: str, consequence: str, error: OSError) -> None:
         """Say why the job was not run, and rest."""
         self.trouble(consequence, error)
+        self._give_back()
         self.tell("refused", id=id, refused="trouble", why=told(error, self.spool.root))
         self._rests_until = time.monotonic() + REST
         if isinstance(error, durable.DirectoryGone):
@@ -185,8 +212,8 @@ class Worker:
 
     def _rest(self) -> None:
         """Wait while outcomes can't be recorded, or after other trouble. Orders are heard meanwhile."""
-        while not self.leaving and (not self.recorder.well.is_set() or time.monotonic() < self._rests_until):
-            self._listen(REST if not self.recorder.well.is_set() else self._rests_until - time.monotonic())
+        while not self.leaving and (not self.recorder.well or time.monotonic() < self._rests_until):
+            self._listen(REST if not self.recorder.well else self._rests_until - time.monotonic())
 
     def trouble(self, consequence: str, error: OSError) -> None:
         """Tell the supervisor of a disk, or a machine, that fails."""
@@ -198,50 +225,98 @@ class Worker:
         if not self.channel.send(kind, **what):
             self.leaving = True
 
+    def tell_soon(self, kind: str, **what: object) -> None:
+        """Send the supervisor a message with others, so that it isn't woken for each: before we wait, or for more ids."""
+        self._unsaid.append((kind, what))
+        if len(self._unsaid) >= MOST_UNSAID:
+            self._say()
+
+    def _say(self) -> None:
+        """Send the messages that wait."""
+        while self._unsaid:
+            kind, what = self._unsaid.popleft()
+            self.tell(kind, **what)
+
     def _recorded(self, id: str, entry: dict, stayed: bool) -> None:
         if stayed:
-            self.tell("ended", id=id, attempt=entry)
+            self.tell_soon("ended", id=id, attempt=entry)
         else:
-            self.tell("moved", id=id)
+            self.tell_soon("moved", id=id)
 
     def _next(self) -> str | None:
-        """Wait for an order; return the id to run, None when it is time to leave."""
-        id = None
-        while id is None and not self.leaving:
-            noted = self.place.noted or self._try(self.place.renew, NOT_NOTED)
-            id = self._listen(None if noted else REST)
-        return id
+        """Return the next id to run, once there is one; None when it is time to leave."""
+        self._rest()
+        if not self._ids:
+            self._be_idle()
+        elif len(self._ids) == self._ask_at:
+            self._ask()
+        return self._ids.popleft() if self._ids and not self.leaving else None
 
-    def _listen(self, seconds: float | None) -> str | None:
-        """Wait for orders, at most so long, and take them; return the id to run, if there is one."""
+    def _ask(self) -> None:
+        """Ask for more ids, and say what became of those that we had."""
+        self._say()
+        self.tell("free")
+        self._ask_at = 0
+
+    def _be_idle(self) -> None:
+        """Wait for ids to run, or until it is time to leave."""
+        self.recorder.go_on()
+        self._try(self.place.says, NOT_NOTED)
+        command.leave()
+        self._ask()
+        while not self._ids and not self.leaving:
+            noted = self.place.noted or self._try(self.place.renew, NOT_NOTED)
+            self._listen(None if noted and self.recorder.well else REST)
+
+    def _give_back(self) -> None:
+        """Let others run the ids that we haven't come to."""
+        if self._ids:
+            self.tell("back", ids=list(self._ids))
+            self._ids.clear()
+
+    def _listen(self, seconds: float | None) -> None:
+        """Wait for orders, at most so long, and take them."""
+        self.recorder.go_on()
+        self._say()
         poll = select.poll()
-        for source in [self._wakeup] if self._alone else [self._wakeup, self.channel]:
+        for source in [*self._sources(), self.recorder]:
             poll.register(source, select.POLLIN)
         poll.poll(None if seconds is None else max(0.0, seconds) * 1000 + 1)
-        return self._read_orders()
+        self._read_orders()
 
-    def _read_orders(self) -> str | None:
-        """Take the orders that have come, without waiting; return the id of the last `run` among them."""
-        id = None
+    def _sources(self) -> list[Wakeup | Channel]:
+        """Return whom to listen to."""
+        return [self._wakeup] if self._alone else [self._wakeup, self.channel]
+
+    def _read_orders(self) -> None:
+        """Take the orders that have come, without waiting."""
         self._wakeup.clear()
         try:
             while not self._alone and (order := self.channel.receive()):
-                id = self._obey(order) or id
+                self._obey(order)
         except EOFError:  # the supervisor is gone: finish what runs, and end
             self.leaving = self._alone = True
-        return id
 
-    def _obey(self, order: dict) -> str | None:
+    def _obey(self, order: dict) -> None:
         kind = order["kind"]
         if kind == "run":
-            return order["id"]
+            self._ids.extend(order["ids"])
+            self._ask_at = len(self._ids) // ASK_AT
+        if kind == "give back":
+            self._give_back()
         if kind == "look":
             self._try(self.place.renew, NOT_NOTED)
         if kind in ("stop", "interrupt"):
             self.leaving = True
         if kind == "interrupt":
             self.interrupted = True
-        return None
+
+    def _look_beside(self) -> None:
+        """Look at the settings, and whether our file in workers/ is there, unless we have just done so. Raises OSError."""
+        if (clock := time.monotonic()) >= self._look_at:
+            self._read_settings()
+            self.place.renew()
+            self._look_at = clock + LOOK_BESIDE
 
     def _read_settings(self) -> None:
         try:

@@ -187,4 +187,4 @@ def see(sight):
     """Let it scan, and return the id of the job that it would have run next."""
     sight.scan_at = 0.0
     sight.look_around(time.monotonic())
-    return sight.next()
+    return next(iter(sight.next()), None)

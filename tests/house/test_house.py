@@ -10,7 +10,7 @@ from kit import TOP
 
 LEVELS = (
     "channel durable errors process trust", "states", "job retry watch command index filesystem trouble", "config", "spool",
-    "names roster", "claim run recorder", "recovery retention", "worker sight doctor", "supervisor", "__init__", "queuectl",
+    "names roster logs", "claim run recorder", "recovery retention", "worker sight doctor", "supervisor", "__init__", "queuectl",
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 FILES = {path.stem: path for path in [*TOP.glob("jobspool/*.py"), *TOP.glob("queuectl.py")]}
@@ -117,7 +117,7 @@ def test_the_package_imports_nothing_that_only_workers_need():
 
 def test_the_house_is_seen_through():
     """The looks above find what they are to find: each on a module that has it."""
-    assert "watchdog.events" in imported("watch")
+    assert "watchdog.observers.inotify_c" in imported("watch")
     assert ("os._exit" in {text for _, text, _ in said("supervisor")}, "claim" in imported("run")) == (True, False)
     assert {"os.rename", "os.unlink", "os.utime"} <= {text for _, text, _ in said("durable")}
 

@@ -13,10 +13,10 @@ NO_INOTIFY = ["unshare", "--user", "--map-root-user", "sh", "-c", NONE, "sh"]
 
 
 def test_a_file_that_comes_right_after_a_claim_is_not_held_back(spool):
-    """watchdog's default event mask holds it back 500 ms. The best of several: a busy machine is no defect."""
+    """watchdog's default event mask holds it back 500 ms. Half of several count: a busy machine is no defect."""
     waits = []
     with pool(spool, 2):
-        for i in range(8):
+        for i in range(4):
             spool.add("true", id=f"claimed{i}")
             until(lambda i=i: where(spool, f"claimed{i}") != ["pending"], "the claim")
             let_pass(0.01)
@@ -24,7 +24,7 @@ def test_a_file_that_comes_right_after_a_claim_is_not_held_back(spool):
             drop(spool, f"next{i}", {"command": "true"})
             until(lambda i=i: where(spool, f"next{i}") != ["pending"], "the next claim")
             waits.append(time.monotonic() - began)
-    assert min(waits) < 0.25
+    assert sorted(waits)[1] < 0.25
 
 
 def test_without_inotify_what_comes_is_found_by_looking(spool):

@@ -18,6 +18,7 @@ from soak.ledger import Ledger
 from soak.load import Load
 
 from jobspool import Spool, config
+from jobspool.logs import own_paths
 from jobspool.states import DEAD, DONE
 
 TICK = 0.2  # seconds between two looks
@@ -128,7 +129,9 @@ class Soak:
             self.set(name, value)
         self._wait_for(lambda: not self.ledger.left(), lambda: f"have not ended: {self.ledger.left()}")
         self._wait_for(lambda: not self._kept(), lambda: f"are kept: {self._kept()}")
-        logs = {name for name in os.listdir(f"{self.spool.root}/logs") if not self.ledger.knows(name.rsplit(".", 2)[0])}
+        own = {os.path.basename(path) for pid in workers(self.spool) for path in own_paths(self.spool, pid)}
+        left = set(os.listdir(f"{self.spool.root}/logs")) - own
+        logs = {name for name in left if not self.ledger.knows(name.rsplit(".", 2)[0])}
         if len(logs) > self.kills:  # a walk that is killed may leave those of one job, for a day
             self.wrong.append(f"{len(logs)} logs are left without a job: {sorted(logs)[:5]}")
 

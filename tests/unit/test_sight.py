@@ -40,7 +40,7 @@ def test_what_hands_remove_is_not_offered(spool, sight):
     os.unlink(spool.path("pending", "b"))
     until(lambda: sight.watch.seen, "the events")
     until(lambda: (sight.look_around(0.0), len(sight._index) == 1)[1], "them to be seen")
-    assert sight.next() == "c"
+    assert sight.next() == ["c"]
 
 
 def test_an_odd_file_is_told_of_again_when_another_comes_in_its_place(spool, sight):
@@ -59,13 +59,13 @@ def test_what_a_claim_refused_is_not_offered_before_it_changes_or_the_next_scan(
     assert see(sight) == "x"
     sight.refuse("x", "can't be claimed")
     sight.look("x")
-    assert sight.next() is None
+    assert sight.next() == []
     os.utime(path, (1, 1))
     sight.look("x")
-    assert sight.next() == "x"
+    assert sight.next() == ["x"]
     sight.refuse("x", "can't be claimed")
     sight.look("x")
-    assert (sight.next(), see(sight)) == (None, "x")
+    assert (sight.next(), see(sight)) == ([], "x")
 
 
 @pytest.mark.parametrize("state", ["pending", "failed"])
@@ -87,7 +87,7 @@ def test_what_was_touched_or_set_while_nothing_was_watched_is_known_when_that_is
     sight.watch.start()
     sight.miss()
     sight.look_around(time.monotonic())
-    assert sight.next() == "x"
+    assert sight.next() == ["x"]
 
 
 def test_a_job_is_noted_as_dead_that_was_put_there_while_somebody_held_it_or_before(spool, sight):
