@@ -14,7 +14,6 @@ import os
 import re
 import sys
 import time
-from collections import deque
 
 from jobspool import __version__
 from jobspool.errors import (
@@ -27,14 +26,17 @@ from jobspool.errors import (
     TryAgain,
     WrongValue,
 )
-from jobspool.job import NEW_WORDS, Job, did_you_mean, id_of, iso, number, parse
-from jobspool.spool import PAUSED, Spool, find_root
+from jobspool.job import NEW_WORDS, Job, did_you_mean, id_of, iso, new_id, number, parse
+from jobspool.spool import PAUSED, Spool, find_root, ids_of, ignored
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, state_named
 from jobspool.trust import READ, distrust_type, forbidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import NoReturn
+
+    Stats = dict[str, dict[str, os.stat_result]]  # by state and id
 
 OVERVIEW = """\
 queuectl: a job queue that you can ls. A job is one JSON file, its directory is its state, mv is the API.
@@ -55,11 +57,14 @@ Options everywhere: --spool DIR, -h --help, --version.
 """
 
 LEAST_JOB, LEAST_COMMAND = 12, 8  # characters of a table's first and last column
+MOST_LOOKED_AT = 1000  # jobs of a state, by status
+MAY_RUN = (PENDING, FAILED, PROCESSING)
 MOST_WARNINGS = 100  # of a kind, in status
 EXIT_USAGE, EXIT_FAILED, EXIT_NO_WORKER, EXIT_LATER, EXIT_CONFIG = 2, 1, 3, 75, 78
 EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
 
-UNSAID: deque[str] = deque(maxlen=100)  # lines of `start` that a full disk didn't take
+UNSAID = bytearray()  # what `start` has to say that a full disk didn't take
+MOST_UNSAID = 65_536  # bytes of it that are kept
 
 
 class Wrong(Exception):
@@ -101,13 +106,13 @@ Examples:
 
 
 def enqueue(words: dict) -> int:
-    records = [(record.pop("id", None), _with_options(record, words)) for record in _records(words)]
+    options = _options(words)
+    records = [(record.pop("id", None), _with_options(record, options, words)) for record in _records(words)]
     if words["--id"] and len(records) != 1:
         raise Wrong("--id names one job, and this would add several")
     spool = open_spool(words)
     jobs = spool.add_many([(words["--id"] or id, record) for id, record in records])
-    for job in jobs:
-        print(printable(job.id))
+    print("\n".join([printable(job.id) for job in jobs]), end="\n" if jobs else "")
     if not words["--quiet"]:
         _tell_of_workers(spool)
     return 0
@@ -179,8 +184,8 @@ def _is_list(word: str) -> bool:
         return False  # [ is a command, too
 
 
-def _with_options(record: dict, words: dict) -> dict:
-    """Return the record with the options' words; what the record says itself wins over an option only for --from."""
+def _options(words: dict) -> dict:
+    """Return what the options say of the job."""
     options = {
         "max_retries": _number_of(words, "--max-retries"),
         "timeout": _number_of(words, "--timeout"),
@@ -190,8 +195,12 @@ def _with_options(record: dict, words: dict) -> dict:
         "env": _env_of(words["--env"]),
         "name": words["--name"],
     }
-    given = {word: value for word, value in options.items() if value is not None}
-    whole = {**given, **record} if words["--from"] else {**record, **given}
+    return {word: value for word, value in options.items() if value is not None}
+
+
+def _with_options(record: dict, options: dict, words: dict) -> dict:
+    """Return the record with the options' words; what the record says itself wins over an option only for --from."""
+    whole = {**options, **record} if words["--from"] else {**record, **options}
     return whole if "cwd" in whole else {**whole, "cwd": os.getcwd()}
 
 
@@ -287,7 +296,7 @@ def start(words: dict) -> int:
         talk("workers run as root, and so will every job")
     if words["--detach"]:
         return _detach(spool, count, words)
-    return _supervise(spool, count, words["--drain"], _quiet if words["--quiet"] else _print_event)
+    return _supervise(spool, count, words["--drain"], _quiet if words["--quiet"] else _print_events)
 
 
 def _check_filesystem(spool: Spool) -> None:
@@ -308,7 +317,7 @@ def _count_of(text: str | None, spool: Spool) -> int:
         raise Wrong(str(error).replace("workers can't be", "--count can't be")) from None
 
 
-def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[dict], None]) -> int:
+def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[list[dict]], None]) -> int:
     from jobspool.supervisor import Supervisor
 
     Supervisor(spool, count, drain, report).serve()
@@ -360,11 +369,11 @@ def _serve_detached(spool: Spool, count: int, drain: bool, log: int, writer: int
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))  # above all the lock of a job that starts us
         os.chdir("/")
 
-        def report(event: dict) -> None:
-            if event["event"] == "started":
+        def report(events: list[dict]) -> None:
+            if any(event["event"] == "started" for event in events):
                 os.write(writer, f"{os.getpid()}\n".encode())
                 os.close(writer)
-            _print_event(event, "%Y-%m-%d %H:%M:%S")
+            _print_events(events, "%Y-%m-%d %H:%M:%S")
 
         status = _supervise(spool, count, drain, report)
     except QueueError as error:
@@ -374,18 +383,25 @@ def _serve_detached(spool: Spool, count: int, drain: bool, log: int, writer: int
         os._exit(status)
 
 
-def _quiet(event: dict) -> None:
+def _quiet(events: list[dict]) -> None:
     pass
 
 
-def _print_event(event: dict, clock: str = "%H:%M:%S") -> None:
-    """Print one calm line; what a full disk doesn't take is printed later. Where nobody can read any more, go on without."""
-    UNSAID.append(f"{time.strftime(clock)} {_event_line(event)}")
+def _print_events(events: list[dict], clock: str = "%H:%M:%S") -> None:
+    """Print a calm line for each, at one go; what a full disk doesn't take is printed later.
+
+    Where nobody can read any more, go on without.
+    """
+    if sys.stdout is None:
+        return
+    now = time.strftime(clock)
+    said = "".join(f"{now} {_event_line(event)}\n" for event in events)
+    UNSAID.extend(said.encode(sys.stdout.encoding, sys.stdout.errors))
     try:
         while UNSAID:
-            print(UNSAID[0], flush=True)
-            UNSAID.popleft()
+            del UNSAID[: os.write(1, UNSAID)]
     except OSError as error:
+        del UNSAID[:-MOST_UNSAID]
         if error.errno not in (errno.EPIPE, errno.EIO):
             return
         null = os.open(os.devnull, os.O_WRONLY)
@@ -520,14 +536,17 @@ def _look_around(spool: Spool) -> dict:
 
         settings = Settings()
         warnings.append(str(error))
-    stats = {state: _stats(spool, state) for state in (PENDING, FAILED, PROCESSING)}
+    listed = {state: os.listdir(spool.folder(state)) for state in STATES}
+    ids = {state: ids_of(names) for state, names in listed.items()}
+    counts = {state: len(there) for state, there in ids.items()}
+    stats = {state: _stats(spool, state, _to_look_at(ids[state]) if state == PENDING else ids[state]) for state in MAY_RUN}
     alive = roster.living(spool)
     workers = [_worker(spool, entry) for entry in alive if entry.role == roster.WORKER]
-    counts = {state: spool.count(state) for state in STATES}
     paused = os.path.lexists(f"{spool.root}/{PAUSED}")
     supervisors = [entry.pid for entry in alive if entry.role == roster.SUPERVISOR]
     warnings += _warnings(spool, counts, len(workers), bool(supervisors), paused)
-    warnings += _strange(spool, settings, stats)
+    others = {state: ignored(names) if len(names) > counts[state] else [] for state, names in listed.items()}
+    warnings += _strange(spool, settings, counts, others, stats)
     return {
         "spool": spool.root,
         "states": counts,
@@ -540,16 +559,30 @@ def _look_around(spool: Spool) -> dict:
     }
 
 
-def _stats(spool: Spool, state: str, odd: bool = False) -> dict[str, os.stat_result]:
-    """Return what lies in that state: id and lstat; with `odd` only what are no regular files."""
+def _to_look_at(ids: list[str]) -> list[str]:
+    """Return those of the ids that status looks at one by one: all; of very many that are our own those that were added first."""
+    if len(ids) <= MOST_LOOKED_AT:
+        return ids
+    from heapq import nsmallest
+
+    own = [id for id in ids if _is_own(id)]
+    others = set(ids).difference(own) if len(own) < len(ids) else ()
+    return [*nsmallest(MOST_LOOKED_AT, own), *others]
+
+
+def _is_own(id: str) -> bool:
+    """Tell whether the id looks like one that we gave, which begins with its time; a look is all that a million of them allow."""
+    return id[8:9] == "T" and id[22:23] == "-"
+
+
+def _stats(spool: Spool, state: str, ids: Iterable[str]) -> dict[str, os.stat_result]:
+    """Return the lstat of each of these that lies in that state, by its id."""
     found = {}
-    with os.scandir(spool.folder(state)) as entries:
-        for entry in entries:
-            if (id := id_of(entry.name)) is not None and not (odd and entry.is_file(follow_symlinks=False)):
-                try:
-                    found[id] = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    pass  # RACE: it has moved on
+    for id in ids:
+        try:
+            found[id] = os.lstat(spool.path(state, id))
+        except FileNotFoundError:
+            pass  # RACE: it has moved on
     return found
 
 
@@ -580,15 +613,16 @@ def _warnings(spool: Spool, counts: dict[str, int], workers: int, served: bool, 
     return warnings
 
 
-def _strange(spool: Spool, settings: object, stats: dict[str, dict[str, os.stat_result]]) -> list[str]:
+def _strange(spool: Spool, settings: object, counts: dict[str, int], others: dict[str, list[str]], stats: Stats) -> list[str]:
     """Return what is to be said of files that are ignored, or never run: of each, or where there are many like it how many."""
     from jobspool.spool import why_ignored
 
     kinds: dict[tuple[str, str], list[str]] = {}
-    for state in STATES:
-        for name in spool.ignored(state):
+    for state, names in others.items():
+        for name in names:
             kinds.setdefault((state, f"is ignored: {why_ignored(name)}"), []).append(name)
-        for id, why in sorted(_oddities(spool, state, settings, stats.get(state))):
+        few = counts[state] <= MOST_LOOKED_AT
+        for id, why in sorted(_oddities(spool, state, settings, stats.get(state))) if few or state in stats else ():
             kinds.setdefault((state, f"is not run: {why}"), []).append(f"{id}.json")
     warnings = []
     for (state, why), names in kinds.items():
@@ -601,7 +635,7 @@ def _strange(spool: Spool, settings: object, stats: dict[str, dict[str, os.stat_
 def _oddities(spool: Spool, state: str, settings: object, stats: dict[str, os.stat_result] | None) -> Iterable[tuple[str, str]]:
     """Yield the ids of the files in that state that are never run, and why; where nothing is run, of what are no files at all."""
     if stats is None:
-        yield from ((id, why) for id, found in _stats(spool, state, odd=True).items() if (why := distrust_type(found)))
+        yield from ((id, why) for id, found in _stats(spool, state, spool.names(state)).items() if (why := distrust_type(found)))
         return
     user = os.geteuid() if settings.group else os.stat(spool.root).st_uid
     serves = user == os.geteuid() and os.access(spool.folder(state), os.W_OK)  # else the worker has other rights than we
@@ -726,7 +760,7 @@ Usage:
 
 Options:
   --state=<state>   Only these: pending, processing, done (or completed), failed, dead.
-  --limit=<n>       Only the newest n.
+  --limit=<n>       Only the n that were added last.
   --json            One JSON object a line.
   --spool=<dir>     The spool to use.
   -h --help         Print this.
@@ -771,12 +805,27 @@ def _state_of(text: str) -> str:
 
 
 def _newest(spool: Spool, states: Iterable[str], limit: int | None) -> list[Job]:
-    """Return the jobs in these states by the time on their files, the newest last."""
-    found = [(stat.st_mtime_ns, state, id) for state in states for id, stat in _stats(spool, state).items()]
-    found.sort()
-    chosen = found[-limit:] if limit else found
+    """Return the jobs in these states by the time on their files, the newest last; with `limit` those that were added last."""
+    ids = {state: spool.names(state) for state in states}
+    if limit and sum(map(len, ids.values())) > limit:
+        chosen = _added_last(spool, ids, limit)
+        ids = {state: [id for there, id in chosen if there == state] for state in ids}
+    found = sorted((stat.st_mtime_ns, state, id) for state in ids for id, stat in _stats(spool, state, ids[state]).items())
     most = _settings_or_default(spool, quiet=True).max_job_bytes
-    return [job for _, state, id in chosen if (job := spool.read(state, id, most))]
+    return [job for _, state, id in found if (job := spool.read(state, id, most))]
+
+
+def _added_last(spool: Spool, ids: dict[str, list[str]], limit: int) -> list[tuple[str, str]]:
+    """Return the states and ids of the jobs that were added last: ids of the queue's own say when, of others the mtime does."""
+    from heapq import nlargest
+
+    times = []
+    for state, there in ids.items():
+        own = [id for id in there if _is_own(id)]
+        others = _stats(spool, state, set(there).difference(own)) if len(own) < len(there) else {}
+        times += [(id, state, id) for id in nlargest(limit, own)]
+        times += [(new_id(found.st_mtime, 0), state, id) for id, found in others.items()]
+    return [(state, id) for _, state, id in nlargest(limit, times)]
 
 
 def _row(job: Job, settings: object) -> list[str]:
@@ -805,7 +854,7 @@ def age(job: Job) -> str:
     """Return the time that matters in the job's state: when due, since when running, how long ago ended."""
     now = time.time()
     if job.state == PROCESSING:
-        return f"for {span(now - job.mtime)}"
+        return f"for {span(now - job.ctime)}"
     if job.state == FAILED:
         return f"due {when(job.mtime, now)}"
     if job.state == PENDING and job.mtime > now:
@@ -1207,6 +1256,15 @@ def main(argv: list[str] | None = None) -> int:
         return complain(told(error, spool), EXIT_LATER if error.errno in MAY_PASS else EXIT_FAILED)
 
 
+def command() -> NoReturn:
+    """Be the command: run it, and end without the clean-up of all modules, which takes as long as adding a job does."""
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)
+
+
 def run(argv: list[str]) -> int:
     """Run what the words say. Raises what main() turns into exit statuses."""
     spool, rest = _options_first(argv)
@@ -1352,12 +1410,14 @@ def _settings_or_default(spool: Spool, quiet: bool = False) -> object:
 
 # ---- words out
 
-CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROLS = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def printable(text: str) -> str:
     """Return the text with every character that a terminal might obey, or can't show, made visible."""
-    return CONTROLS.sub(lambda found: repr(found.group())[1:-1], text)
+    if text.isascii() and text.isprintable():
+        return text
+    return re.sub(CONTROLS, lambda found: repr(found.group())[1:-1], text)
 
 
 def talk(text: str) -> None:
@@ -1421,11 +1481,18 @@ def counted(count: int, thing: str) -> str:
 
 def print_lines(lines: list[str], cut: bool = True) -> None:
     """Print the lines, each cut to a terminal's width."""
-    import shutil
-
-    width = shutil.get_terminal_size().columns if cut and sys.stdout.isatty() else None
+    width = _terminal_width() if cut and sys.stdout.isatty() else None
     for line in map(printable, lines):
         print(line if width is None or len(line) <= width else line[: width - 1] + "…")
+
+
+def _terminal_width() -> int:
+    """Return the columns of the terminal that stdout is, as COLUMNS or the terminal says; 80 where neither does."""
+    columns = os.environ.get("COLUMNS", "")
+    try:
+        return int(columns) if columns.isdecimal() and int(columns) else os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
 
 
 def print_table(heads: tuple[str, ...], rows: list[list[str]], wrap: bool = False) -> None:
