@@ -118,7 +118,7 @@ def as_markdown(report: Report) -> str:
 def where_and_when(report: Report) -> str:
     """Return the sentence below the table."""
     y = f" y, {figure(report.y)}/s here, is how many processes one Python loop spawns and waits for." if report.y else ""
-    how = "Quickly measured, with few jobs" if report.quick else "Measured"
+    how = "Quickly measured, with few jobs," if report.quick else "Measured"
     return f"{how} on {report.date[:10]}: {described(report.machine)}.{y}"
 
 
