@@ -1,5 +1,7 @@
 """A place that nobody mounts, a command that leaves a line, and a report of a run that never was."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.place import Place
@@ -50,4 +52,6 @@ def tally(tmp_path):
 
 @pytest.fixture
 def report():
-    return Report("2026-11-25T04:15", MACHINE, rows=list(ROWS), failed=[Failed("idle", "AssertionError: no | job")])
+    return Report(
+        "2026-11-25T04:15", MACHINE, rows=[replace(row) for row in ROWS], failed=[Failed("idle", "AssertionError: no | job")]
+    )

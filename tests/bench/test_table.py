@@ -28,6 +28,13 @@ def test_the_file_has_all_samples_the_bounds_and_what_is_computed(report, tmp_pa
     }  # fmt: skip
 
 
+def test_y_is_the_median_of_all_that_was_measured_of_it(report):
+    report.rows[0].beside, report.rows[1].y = [1900.0, 1990.0], [2000.0, 2100.0]
+    assert report.y == 1995.0
+    report.rows = report.rows[2:]
+    assert (report.y, "y," in table.where_and_when(report)) == (None, False)
+
+
 def test_a_row_beside_y(report):
     assert table.cells(report.rows[0]) == (
         "drain 20,000 `true`, 2 workers", "2,500 jobs/s", "y: 2,000 jobs/s", "1.25 (1.20-1.30)", "≥ 1.3", "≥ 1.45", "short",
