@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +50,7 @@ AIMS = {
     "nq": 7.0,
     "parallel": 7.0,
 }  # by a word of the name
+WORD = re.compile(r"[\w-]+")
 SLOW = ("celery", "rq", "nq", "parallel")
 
 
@@ -88,7 +90,7 @@ def rate(place: Place, commands: list[str], workers: int, fsync: str) -> float:
 def _beside_peers(place: Place, quick: bool) -> Iterator[Row | Failed]:
     from bench.peers import available  # here: without peers, our own drains are measured all the same
 
-    found = {word: peer for peer in available() for word in peer.name.lower().split() if word in AIMS}
+    found = {word: peer for peer in available() for word in WORD.findall(peer.name.lower()) if word in AIMS}
     for word in AIMS:
         key = f"drain-beside-{word}"
         if word in found:

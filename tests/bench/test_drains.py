@@ -141,6 +141,23 @@ def test_peers_that_are_missing_or_fail_are_told_and_the_others_go_on(small, pla
     assert "not installed" in rows["nq"].reason
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("dirq, a hand-written loop", "dirq"),
+        ("huey on Redis", "huey"),
+        ("task-spooler (ts)", "task-spooler"),
+        ("GNU parallel", "parallel"),
+    ],
+)
+def test_a_peer_is_known_by_a_word_of_its_name(small, place, monkeypatch, name, word):
+    monkeypatch.setattr(drains, "rate", lambda *_: 40.0)
+    monkeypatch.setattr(drains, "DRAINS", ())
+    among(monkeypatch, Peer(name))
+    (row,) = [row for row in drains.rows(place, quick=True) if not isinstance(row, Failed)]
+    assert (row.key, row.aim) == (f"drain-beside-{word}", drains.AIMS[word])
+
+
 # ---- system calls
 
 
