@@ -34,7 +34,7 @@ soak: $(READY) ## a long run in which nothing may grow (SECONDS=3600 SEED=1)
 bench: $(READY) ## how fast, beside its peers, which it gets into bench/.peers (QUICK=1: in 3 minutes; ROWS=drains,idle)
 	$(BIN)/python -m bench.run
 
-bench-clean: bench-clean ## remove the peers that bench got
+bench-clean: ## remove the peers that bench got
 	rm -rf bench/.peers
 
 lint: $(READY) ## ruff, and mandoc on the manual
@@ -53,7 +53,7 @@ test-deps: ## what tests need beside Python, from Debian's packages: mandoc, and
 install: ## for this user: by pipx where it is there, else pip
 	@if command -v pipx >/dev/null; then pipx install --force .; else $(PYTHON) -m pip install --user .; fi
 
-clean: ## remove what was made here
+clean: bench-clean ## remove what was made here
 	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
