@@ -29,7 +29,8 @@ def machine(place: Place) -> dict:
 
 def described(found: dict) -> str:
     """Return the machine as part of a sentence."""
-    programs = [f"{name} {version}" for name, version in found["peers"].items()]
+    told = [(name, part) for name, version in found["peers"].items() for part in version.split(", ")]
+    programs = dict.fromkeys(part if " " in part else f"{name} {part}" for name, part in told)  # a server of many is told once
     of = f"{found['cores']} cores of {found['processor']}, {found['memory']}, {found['kernel']}, {found['file system']}"
     return ", ".join([of, f"Python {found['python']}", f"queuectl {found['queuectl']}", *programs])
 

@@ -80,6 +80,13 @@ def test_the_markdown_says_when_and_where_and_how(report):
     assert table.where_and_when(report).startswith("Quickly measured, with few jobs, on 2026-11-25")
 
 
+def test_a_server_that_many_peers_have_is_told_once(report):
+    report.machine = report.machine | {
+        "peers": {"huey on Redis": "huey 3.5.4, redis-server 7.0.15", "nq": "0.3", "rq on Redis": "rq 3.0, redis-server 7.0.15"}
+    }
+    assert "queuectl 0.1.0, huey 3.5.4, redis-server 7.0.15, nq 0.3, rq 3.0. y, 2,000/s" in table.where_and_when(report)
+
+
 def test_a_note_stands_once_below_and_is_referred_to(report):
     text = table.as_markdown(report)
     assert ("| drain beside nq <sup>2</sup> |" in text, text.count("a | b"), "\n2. a | b\n" in text) == (True, 1, True)
