@@ -7,11 +7,11 @@ READY := $(VENV)/.ready
 TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace rsync:rsync nano:nano
 MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5
 
-.PHONY: help demo test verify powercut chaos soak lint test-deps install clean
+.PHONY: help demo test verify powercut chaos soak bench bench-clean lint test-deps install clean
 .DEFAULT_GOAL := help
 
 help: ## say what can be made
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(READY) ## real workers run real jobs through every state
 	$(BIN)/python tests/demo.py
@@ -31,6 +31,12 @@ chaos: $(READY) ## kill anything at any time (SECONDS=60 SEED=1 POOLS=2, or KILL
 soak: $(READY) ## a long run in which nothing may grow (SECONDS=3600 SEED=1)
 	PYTHONPATH=.:tests $(BIN)/python tests/soak/run.py
 
+bench: $(READY) ## how fast, beside its peers, which it gets into bench/.peers (QUICK=1: in 3 minutes; ROWS=drains,idle)
+	$(BIN)/python -m bench.run
+
+bench-clean: ## remove the peers that bench got
+	rm -rf bench/.peers
+
 lint: $(READY) ## ruff, and mandoc on the manual
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,7 +53,7 @@ test-deps: ## what tests need beside Python, from Debian's packages: mandoc, and
 install: ## for this user: by pipx where it is there, else pip
 	@if command -v pipx >/dev/null; then pipx install --force .; else $(PYTHON) -m pip install --user .; fi
 
-clean: ## remove what was made here
+clean: bench-clean ## remove what was made here
 	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
@@ -24,6 +27,7 @@ class Row:
     aim: float | None = None
     more_is_better: bool = True
     note: str = ""  # what a reader must know: settings, system calls per job
+    y: list[float] = field(default_factory=list)  # in the same rounds, where `beside` is another
 
     @property
     def values(self) -> list[float]:
@@ -45,6 +49,30 @@ class Row:
     def as_json(self) -> dict:
         """Return the row, with what is computed from it."""
         return {**asdict(self), "median": self.middle, "low": min(self.values), "high": max(self.values), "holds": self.holds}
+
+
+@dataclass
+class Failed:
+    """A row, or a whole module of them, that could not be measured."""
+
+    key: str
+    reason: str  # one line
+
+    @classmethod
+    def by(cls, key: str, error: Exception) -> Failed:
+        """Return what failed by that error, whose traceback is on stderr now."""
+        traceback.print_exception(error)
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
+        last = (said.decode(errors="replace") if isinstance(said, bytes) else said or "").strip().rpartition("\n")[2]
+        return cls(key, " ".join(f"{type(error).__name__}: {error} {last}".split()))
+
+
+def tried(key: str, measure: Callable[[], Row]) -> Row | Failed:
+    """Return the row, or why there is none."""
+    try:
+        return measure()
+    except Exception as error:  # noqa: BLE001 - whatever it was: it is told, the run exits with 1, and the other rows go on
+        return Failed.by(key, error)
 
 
 def alternate(rounds: int, *deeds: object) -> list[list[float]]:
