@@ -6,7 +6,7 @@ import json
 import os
 from datetime import UTC, datetime
 
-EVER = 1_600_000_000  # seconds since 1970: the time of what is to run before all else
+EVER = 1_600_000_000  # seconds since 1970: when the oldest were added
 MODE = 0o600
 
 
@@ -43,10 +43,10 @@ def done(root: str, count: int) -> None:
         lay(f"{root}/done", f"done-{_id(number)}", record, now.timestamp())
 
 
-def front(root: str, count: int, ends: list[str]) -> None:
-    """Let `count` more jobs wait that run before all others: `true`, but the first and the last have the words `ends`."""
+def front(root: str, count: int, last: list[str]) -> None:
+    """Let `count` more jobs wait that are older than all others: `true`, but the last has these words."""
     for number in range(count):
-        job = {"argv": ends} if number in (0, count - 1) else {"command": "true"}
+        job = {"argv": last} if number == count - 1 else {"command": "true"}
         lay(f"{root}/pending", f"front-{_id(number)}", {**job, "cwd": root}, EVER + number / 1000)
 
 
