@@ -51,9 +51,11 @@ class Pool:
         return self._supervisor.pid
 
     def workers(self) -> list[int]:
-        """Return the process ids of the workers, as `queuectl status` tells them."""
+        """Return the process ids of the workers, as `queuectl status` tells them; none where it can't."""
         words = [ours.QUEUECTL, "--spool", self.root, "status", "--json"]
-        told = subprocess.run(words, capture_output=True, text=True, env=ours.ENVIRONMENT)  # exits with 3 while no worker runs
+        told = subprocess.run(words, capture_output=True, text=True, env=ours.ENVIRONMENT)
+        if told.returncode not in (0, 3):  # 3: no worker runs
+            return []
         return [worker["pid"] for worker in json.loads(told.stdout)["workers"]]
 
     def _is_up(self) -> bool:

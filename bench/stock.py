@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 EVER = 1_600_000_000  # seconds since 1970: when the oldest were added
 MODE = 0o600
+COMMAND = "true"
 
 
 def lay(folder: str, name: str, record: dict, when: float | None = None) -> str:
@@ -24,9 +25,9 @@ def lay(folder: str, name: str, record: dict, when: float | None = None) -> str:
 
 
 def pending(root: str, count: int) -> None:
-    """Let `count` jobs wait, by adding what is missing: `true`, in the order of their names."""
+    """Let `count` jobs wait, by adding what is missing: COMMAND, in the order of their names."""
     there = set(os.listdir(f"{root}/pending"))
-    record = {"command": "true", "cwd": root}
+    record = {"command": COMMAND, "cwd": root}
     number, missing = 0, count - len(there)
     while missing > 0:
         if f"{(name := _id(number))}.json" not in there:
@@ -39,14 +40,14 @@ def done(root: str, count: int) -> None:
     """Let `count` jobs have been done, with one attempt each that ended now."""
     for number in range(count):
         now = datetime.now(UTC)
-        record = {"command": "true", "cwd": root, "attempts": [_attempt(now)]}
+        record = {"command": COMMAND, "cwd": root, "attempts": [_attempt(now)]}
         lay(f"{root}/done", f"done-{_id(number)}", record, now.timestamp())
 
 
 def front(root: str, count: int, last: list[str]) -> None:
-    """Let `count` more jobs wait that are older than all others: `true`, but the last has these words."""
+    """Let `count` more jobs wait that are older than all others: COMMAND, but the last has these words."""
     for number in range(count):
-        job = {"argv": last} if number == count - 1 else {"command": "true"}
+        job = {"argv": last} if number == count - 1 else {"command": COMMAND}
         lay(f"{root}/pending", f"front-{_id(number)}", {**job, "cwd": root}, EVER + number / 1000)
 
 
