@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 WARM = 20  # jobs of a drain that are not counted
-RENAMES = 50  # of one sample
+RENAMES = 200  # of one sample
 PATIENT = 100_000  # more files than these, and a command is run only so often:
 SAMPLES_OF_MORE = 3
 LATER = {"unit": "ms", "more_is_better": False}
@@ -148,10 +148,15 @@ def _looking(big: str, bare: str, size: int, samples: int) -> Iterator[Row]:
 def _adding(big: str, bare: str, sizes: Sizes) -> Iterator[Row]:
     """Add to the biggest spool, and to an empty one."""
     size = sizes.steps[-1]
-    for key, what, deed in (("enqueue", "`enqueue true`", _enqueued), ("dropin", "rename into pending/", _dropped)):
+    deeds = (
+        ("enqueue", "`enqueue true`", _enqueued, ""),
+        ("mv", "`mv FILE pending/` from a shell", _moved, ""),
+        ("dropin", "rename into pending/", _dropped, "one system call: the file system's cost alone, no part of queuectl runs"),
+    )
+    for key, what, deed, note in deeds:
         full, empty = alternate(sizes.samples, partial(deed, big), partial(deed, bare))
         what = f"{what}, {size:,} files in the spool"
-        yield Row(f"million-{key}", what, ours=full, against="an empty spool", beside=empty, at_least=1.2, **LATER)
+        yield Row(f"million-{key}", what, ours=full, against="an empty spool", beside=empty, at_least=1.2, note=note, **LATER)
 
 
 def _enqueued(root: str) -> float:
@@ -161,13 +166,20 @@ def _enqueued(root: str) -> float:
     return took
 
 
+def _moved(root: str) -> float:
+    """Move a file into pending/ by mv(1), and take it away again."""
+    made = _outside(root, 1)
+    begun = time.perf_counter()
+    subprocess.run(["mv", made[0], f"{root}/pending/"], check=True)
+    took = time.perf_counter() - begun
+    os.unlink(f"{root}/pending/{os.path.basename(made[0])}")
+    return 1000 * took
+
+
 def _dropped(root: str) -> float:
     """Rename files into pending/, and take them away again; return the milliseconds of one."""
     outside = f"{root}.outside"
-    os.makedirs(outside, exist_ok=True)
-    for number in range(RENAMES):
-        stock.lay(outside, f"dropped-{number}", {"command": "true"})
-    names = os.listdir(outside)
+    names = [os.path.basename(path) for path in _outside(root, RENAMES)]
     os.sync()
     begun = time.perf_counter()
     for name in names:
@@ -176,6 +188,12 @@ def _dropped(root: str) -> float:
     for name in names:
         os.unlink(f"{root}/pending/{name}")
     return 1000 * took / RENAMES
+
+
+def _outside(root: str, count: int) -> list[str]:
+    """Make so many job files beside the spool, and return their paths."""
+    os.makedirs(f"{root}.outside", exist_ok=True)
+    return [stock.lay(f"{root}.outside", f"dropped-{number}", {"command": "true"}) for number in range(count)]
 
 
 def _told(root: str) -> float:
