@@ -8,17 +8,18 @@ import sys
 import time
 
 QUEUECTL = os.path.join(os.path.dirname(sys.executable), "queuectl")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}  # users have none of ours
 
 
 def run(root: str, *words: str, given: str | None = None) -> str:
     """Run the command on the spool at `root` and return what it printed."""
-    done = subprocess.run([QUEUECTL, "--spool", root, *words], input=given, capture_output=True, text=True, check=True)
-    return done.stdout
+    command = [QUEUECTL, "--spool", root, *words]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=True, env=ENVIRONMENT).stdout
 
 
 def spool(root: str, fsync: str = "group", **settings: object) -> str:
     """Make a spool at `root` with these settings and return its path."""
-    subprocess.run([QUEUECTL, "init", root], check=True, capture_output=True)
+    subprocess.run([QUEUECTL, "init", root], check=True, capture_output=True, env=ENVIRONMENT)
     for name, value in {"fsync": fsync, **settings}.items():
         run(root, "config", "--key", name, "--value", str(value))
     return root
