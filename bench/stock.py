@@ -41,14 +41,14 @@ def done(root: str, count: int) -> None:
     for number in range(count):
         now = datetime.now(UTC)
         record = {"command": COMMAND, "cwd": root, "attempts": [_attempt(now)]}
-        lay(f"{root}/done", f"done-{_id(number)}", record, now.timestamp())
+        lay(f"{root}/done", _id(number, 2025), record, now.timestamp())
 
 
 def front(root: str, count: int, last: list[str]) -> None:
     """Let `count` more jobs wait that are older than all others: COMMAND, but the last has these words."""
     for number in range(count):
         job = {"argv": last} if number == count - 1 else {"command": COMMAND}
-        lay(f"{root}/pending", f"front-{_id(number)}", {**job, "cwd": root}, EVER + number / 1000)
+        lay(f"{root}/pending", _id(number, 2020), {**job, "cwd": root}, EVER + number / 1000)
 
 
 def empty(folder: str) -> None:
@@ -57,8 +57,9 @@ def empty(folder: str) -> None:
         os.unlink(entry.path)
 
 
-def _id(number: int) -> str:
-    return f"20261124T101530.{number:07}-k7m3q9"  # as long as those that queuectl makes
+def _id(number: int, year: int = 2026) -> str:
+    """Return an id as queuectl makes them."""
+    return f"{year}1124T101530.{number % 1_000_000:06}-{number // 1_000_000:06}"
 
 
 def _attempt(now: datetime) -> dict:

@@ -71,7 +71,7 @@ def _found() -> dict:
 def _python_packages() -> dict[str, str]:
     """Make the environment and return what is in it; nothing, with a word on stderr, where pip can't."""
     venv.create(f"{PEERS}/venv", with_pip=True, clear=True)
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS]
+    pip = [PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", REQUIREMENTS]
     if subprocess.run(pip, stdout=sys.stderr).returncode:
         return _left_out("the Python peers", "pip could not install bench/requirements.txt")
     return json.loads(_said([PYTHON, "-I", "-c", LISTED]) or "{}")
