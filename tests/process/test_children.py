@@ -30,8 +30,8 @@ print(json.dumps(dict(fds=fds, pid=os.getpid(), group=os.getpgid(0), cwd=os.getc
 
 
 def own_or_named(path):
-    """The path, or that of a worker's own file, which has the attempt's name only when it has printed."""
-    return re.sub(r"worker-\d+\.0", "a worker's", path)
+    """The path, one for a log: that has its worker's name, and the attempt's once it has taken its time."""
+    return re.sub(r"/(worker-\d+\.0|x\.1)\.", "/its.", path)
 
 
 def test_a_job_gets_four_descriptors_and_no_more(spool):
@@ -47,8 +47,8 @@ def test_a_job_gets_four_descriptors_and_no_more(spool):
     seen = json.loads(log(spool, "x"))
     assert {n: own_or_named(path.removesuffix(" (deleted)")) for n, path in seen["fds"].items()} == {
         "0": "/dev/null",
-        "1": f"{spool.root}/logs/a worker's.out",
-        "2": f"{spool.root}/logs/a worker's.err",
+        "1": f"{spool.root}/logs/its.out",
+        "2": f"{spool.root}/logs/its.err",
         "100": spool.path("processing", "x"),
     }
     assert seen["group"] == seen["pid"]
