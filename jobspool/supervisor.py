@@ -126,6 +126,8 @@ class Supervisor:
             self._try(self._keep_workers, "a worker is missing")
         if clock >= self._mend_at:
             self._mend_at = clock + MEND_EVERY
+            if self.sight.scan_at < clock + MEND_EVERY / 2:
+                self.sight.scan_at = clock  # at one go: each waking costs
             self._forget_settled()
             self._try(self._keep_place, "it is not noted who runs")
             self._try(self._mend, "what a crash left stays")
