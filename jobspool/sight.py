@@ -147,6 +147,7 @@ class Sight:
         Whether it is a whole job is seen here only where it doesn't look like one, or `closely`; else the claim will see.
         """
         self.unfit.pop(id, None)
+        self.again.remove(id)
         found = None
         try:
             found = os.lstat(self.spool.path(PENDING, id))

@@ -32,6 +32,18 @@ def test_what_others_run_or_hands_remove_is_forgotten(spool, sight):
     assert (len(sight._index), sight._odd) == (0, {})
 
 
+def test_what_a_worker_has_run_meanwhile_is_not_waited_for(spool, sight, monkeypatch):
+    """A scan that met it while it was handed out would have the end of a drain wait until it is looked at again."""
+    drop(spool, "a", {"command": "true"})
+    with monkeypatch.context() as handed_out:
+        handed_out.setattr(sight, "_runs", lambda id: True)
+        sight.look("a")
+    assert "a" in sight.again
+    os.unlink(spool.path("pending", "a"))
+    sight.look("a")
+    assert sight.knows_nothing()
+
+
 def test_what_hands_remove_is_not_offered(spool, sight):
     for id in "abc":
         drop(spool, id, {"command": "true"})
