@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 LARGEST = 65536  # bytes of one message
 LONGEST = 2000  # characters of a text in it
 MOST_UNREAD = 16384  # bytes, as the kernel counts them, that hints may fill
+
+
+def message(kind: str, **what: object) -> dict:
+    """Return the message, its texts no longer than fits."""
+    return {"kind": kind, **{word: _short(value) for word, value in what.items()}}
 
 
 def _short(value: object) -> object:
@@ -41,8 +47,15 @@ class Channel:
 
     def send(self, kind: str, **what: object) -> bool:
         """Send a message; False when the other end has gone."""
+        return self.send_all([message(kind, **what)])
+
+    def send_all(self, messages: list[dict]) -> bool:
+        """Send messages, as far as they fit at one go; False when the other end has gone."""
+        content = json.dumps(messages).encode()
+        if len(content) > LARGEST and (half := len(messages) // 2):
+            return self.send_all(messages[:half]) and self.send_all(messages[half:])
         try:
-            self._end.send(json.dumps({"kind": kind, **{word: _short(value) for word, value in what.items()}}).encode())
+            self._end.send(content)
         except OSError:
             return False
         return True
@@ -53,25 +66,55 @@ class Channel:
             unread = struct.unpack("i", fcntl.ioctl(self._end, termios.TIOCOUTQ, bytes(4)))[0]
             if unread > MOST_UNREAD:
                 return  # else orders, which may not be lost, would wait for room
-            self._end.send(json.dumps({"kind": kind}).encode(), socket.MSG_DONTWAIT)
+            self._end.send(json.dumps([message(kind)]).encode(), socket.MSG_DONTWAIT)
         except OSError:
             pass
 
-    def receive(self) -> dict | None:
-        """Return the next message, None when there is none yet. Raises EOFError when the other end has gone."""
+    def receive(self) -> list[dict]:
+        """Return the next messages, none when there are none yet. Raises EOFError when the other end has gone."""
         try:
-            message = self._end.recv(LARGEST, socket.MSG_DONTWAIT)
+            content = self._end.recv(LARGEST, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return None
+            return []
         except OSError:
-            message = b""
-        if not message:
+            content = b""
+        if not content:
             raise EOFError
-        return json.loads(message)
+        return json.loads(content.decode())
 
     def close(self) -> None:
         """Close this end: the other is told so."""
         self._end.close()
+
+
+class Ears:
+    """What a process always listens to, and one thing more at a time: poll(2)."""
+
+    def __init__(self, heeded: list, beside: list = ()) -> None:
+        self._poll = select.poll()
+        self._heeded = {source.fileno() for source in heeded}
+        for source in (*heeded, *beside):
+            self._poll.register(source, select.POLLIN)
+
+    def wait(self, seconds: float | None, other: int | None = None) -> set[int]:
+        """Wait until something can be read, at most so long, and return the descriptors of what can."""
+        if other is not None:
+            self._poll.register(other, select.POLLIN)
+        try:
+            rest = None if seconds is None else max(0.0, seconds) * 1000 + 1  # one more: none is waited for twice
+            return {descriptor for descriptor, _ in self._poll.poll(rest)}
+        finally:
+            if other is not None:
+                self._poll.unregister(other)
+
+    def heed(self, ready: set[int]) -> bool:
+        """Tell whether something of that is to be heeded at once, not only seen to."""
+        return not self._heeded.isdisjoint(ready)
+
+    def forget(self, source: object) -> None:
+        """Listen to that no more."""
+        self._poll.unregister(source)
+        self._heeded.discard(source.fileno())
 
 
 class Wakeup:

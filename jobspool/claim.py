@@ -1,7 +1,7 @@
 """Claim and record: how a job comes to run once, and how its outcome comes to stay.
 
-    claim   open, look, lock, look again, make a file in tmp/ that has the room for the outcome, and lock it, rename the job to
-            processing/, look that it is the locked file that lies there now
+    claim   open, look, make a file in tmp/ that has the room for the outcome, and lock it: so far it may be done ahead. Lock the
+            job's file, look again if anything was done to it, rename it to processing/, look that this is what lies there now
     record  write the job with its outcome to that file, sync it (or write it out: Spool.sync_content), let it change places with
             the claimed one (which must be what comes out: else hands were quicker, and it is changed back), sync processing/,
             look again, rename to where the verdict says
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import namedtuple
 
 from jobspool import durable, names, roster
@@ -41,6 +42,7 @@ Room = namedtuple("Room", "path descriptor length")
 
 STATE_OF = {"done": DONE, "failed": FAILED, "dead": DEAD, INTERRUPTED: PENDING}
 OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+COARSE = 0.02  # seconds: no kernel's ticks are longer, by which a file's times are told
 ENTRY = 1024  # bytes at most, mostly, that an attempt adds to a job's file
 
 
@@ -56,13 +58,26 @@ class Claim:
         self.spool = spool
         self.id = id
         self.descriptor = descriptor
+        self.place = spool.path(state, id)
+        self.room: Room | None = None
+        self.see(record, found)
+
+    def see(self, record: dict, found: os.stat_result) -> None:
+        """Know the file by what it says, and what it looks like."""
         self.record = record
         self.inode = (found.st_dev, found.st_ino)
         self.mtime = found.st_mtime_ns / 1e9
         self.changed = found.st_ctime_ns / 1e9
         self.stamped = found.st_mtime_ns  # what it is while nobody writes to the file
-        self.place = spool.path(state, id)
-        self.room: Room | None = None
+        self._looked = (found.st_size, found.st_ctime_ns)
+        self._settled = time.time() - self.changed > COARSE
+
+    def is_as_seen(self, found: os.stat_result) -> bool:
+        """Tell whether nothing at all has been done to the file since, not even a rename to and fro.
+
+        Its ctime tells, where that was not of the very tick in which we looked: then it might not.
+        """
+        return self._settled and self._looked == (found.st_size, found.st_ctime_ns)
 
     @property
     def number(self) -> int:
@@ -114,8 +129,11 @@ class Claim:
 
         Raises OSError, DirectoryGone where a directory is missing that it may go to.
         """
-        self.spool.see_states()
         length = -(-(2 * size + ENTRY) // durable.BLOCK) * durable.BLOCK  # twice, for a record on one line is written on many
+        if self.room is not None and self.room.length >= length:
+            return
+        self.give_up_room()
+        self.spool.see_states()
         path, mode = self.spool.spare(), self.spool.file_mode(settings)
         self.room = Room(path, durable.reserve(path, length, mode, self.spool.copies_on_write), length)
         durable.lock(self.room.descriptor)  # before anybody can see it as a job: it is never an orphan while we live
@@ -277,15 +295,63 @@ def take(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
     On return of a Claim the job lies in processing/, locked by us, its outcome has room, and it looks unrecorded: see mark().
     Raises OSError when the disk is in no state to claim jobs; then nothing has moved.
     """
-    return _open(spool, id, PENDING, _take_open, settings)
+    prepared = prepare(spool, id, settings)
+    return take_prepared(prepared, settings) if isinstance(prepared, Claim) else prepared
 
 
-def _take_open(spool: Spool, id: str, descriptor: int, settings: Settings, _: str) -> Claim | Refused:
-    if not durable.lock(descriptor):
+def prepare(spool: Spool, id: str, settings: Settings) -> Claim | Refused:
+    """Look at the pending job and take the room for its outcome, for take_prepared(): nothing is locked or moved yet.
+
+    So a worker has the most of it done while its last job still runs, and keeps nobody from the job. Returns and raises what
+    take() does; who doesn't take what was prepared releases it.
+    """
+    return _open(spool, id, PENDING, _prepare_open, settings)
+
+
+def _prepare_open(spool: Spool, id: str, descriptor: int, settings: Settings, _: str) -> Claim | Refused:
+    found = os.fstat(descriptor)
+    if found.st_nlink > 1:
+        if not durable.lock(descriptor):
+            return Refused("held")
+        found = _with_one_name(spool, id, descriptor, settings)
+    record = _look(spool, id, descriptor, found, settings)
+    if isinstance(record, Refused):
+        return record
+    claim = Claim(spool, id, descriptor, record, found)
+    claim.reserve(found.st_size, settings)
+    return claim
+
+
+def take_prepared(claim: Claim, settings: Settings) -> Claim | Refused:
+    """Claim what was prepared, as take() does. It is looked at again where anything was done to it since."""
+    taken = None
+    try:
+        taken = _take(claim, settings)
+    except _Unreadable as error:
+        return Refused("unreadable", str(error))
+    finally:
+        if taken is not claim:
+            claim.release()
+    return taken
+
+
+def _take(claim: Claim, settings: Settings) -> Claim | Refused:
+    if not durable.lock(claim.descriptor):
         return Refused("held")
-    found = _with_one_name(spool, id, descriptor, settings)
+    found = _with_one_name(claim.spool, claim.id, claim.descriptor, settings)
+    if not claim.is_as_seen(found):
+        record = _look(claim.spool, claim.id, claim.descriptor, found, settings)
+        if isinstance(record, Refused):
+            return record
+        claim.see(record, found)
+        claim.reserve(found.st_size, settings)
+    return _rename(claim)
+
+
+def _look(spool: Spool, id: str, descriptor: int, found: os.stat_result, settings: Settings) -> dict | Refused:
+    """Return the record of the open file if it is a job that may run now, else why not."""
     if found.st_nlink == 0:
-        return Refused("gone")  # RACE: it was recorded, or removed, between our opening and locking it
+        return Refused("gone")  # RACE: it was recorded, or removed, since we opened it
     if odd := spool.distrust(found, settings):
         return Refused("unsafe", odd)
     try:
@@ -297,17 +363,9 @@ def _take_open(spool: Spool, id: str, descriptor: int, settings: Settings, _: st
         return Refused("early")
     if roster.runs(spool, id, but=frozenset((roster.file_name(roster.WORKER, os.getpid()),))):
         return Refused("held")  # hands brought it back while it runs without its lock, and its worker is dead
-    claim = Claim(spool, id, descriptor, record, found)
-    if record.get("attempts") and os.path.lexists(claim.place):
+    if record.get("attempts") and os.path.lexists(spool.path(PROCESSING, id)):
         return Refused("twin")  # seen before it is stamped: whoever watches it isn't woken by each refusal
-    claim.reserve(found.st_size, settings)
-    taken = None
-    try:
-        taken = _rename(claim)
-    finally:
-        if taken is not claim:
-            claim.give_up_room()
-    return taken
+    return record
 
 
 def _with_one_name(spool: Spool, id: str, descriptor: int, settings: Settings) -> os.stat_result:

@@ -60,7 +60,7 @@ class Settings:
 
     def for_job(self, record: dict) -> Settings:
         """Return the settings with the job's own in the place of the spool's."""
-        own = {name: record[name] for name in SETTINGS if name in record}
+        own = {name: record[name] for name in SETTINGS.keys() & record.keys()}
         return Settings({**self.given, **own}) if own else self
 
 

@@ -34,7 +34,8 @@ PASSES = 4  # of the disk that MOST are enough for
 GATHER = 0.02  # seconds that an outcome waits for others, at most, while more of them come
 RETRY_AFTER = 1.0  # seconds
 
-# claim and entry: what to record. settings: fsync and modes. told: called with whether the record stayed, once it has.
+# claim: what to record. entry: called for what to write of its attempt. settings: fsync and modes. told: called with that, and
+# whether the record stayed, once it has.
 Outcome = namedtuple("Outcome", "claim entry settings told")
 
 
@@ -161,7 +162,7 @@ class _Pass:
         new = self._each(self._new, _Step.enter)
         for step in self._each([*self._entered, *(step for step in new if not step.synced or not step.entered)], _Step.move_on):
             step.done = True
-            step.outcome.told(step.stayed)
+            step.outcome.told(step.entry, step.stayed)
         return self._refused[0] if self._refused else None
 
     def _each(self, steps: list[_Step], deed: Callable[[_Step], None]) -> list[_Step]:
@@ -233,6 +234,7 @@ class _Step:
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
+        self.entry = outcome.entry()
         self.recorded = None
         self.entered: bool | None = None
         self.stayed: bool | None = None
@@ -247,7 +249,7 @@ class _Step:
         if self.recorded is not None and self.entered is None and self.recorded.vanished():
             self._abandon()
         if self.recorded is None:
-            self.recorded = self.outcome.claim.write(self.outcome.entry, self.outcome.settings)
+            self.recorded = self.outcome.claim.write(self.entry, self.outcome.settings)
 
     def sync(self) -> None:
         if self.entered is None and self.synced:
@@ -285,7 +287,7 @@ def _record_now(step: _Step) -> bool:
         step.move_on()
     except OSError:
         return False
-    step.outcome.told(step.stayed)
+    step.outcome.told(step.entry, step.stayed)
     return True
 
 

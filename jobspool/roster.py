@@ -67,7 +67,7 @@ class Place:
         }
         self._spool = spool
         self._mode = mode
-        self._now: dict[str, object] = {}
+        self._now = ""
         self._descriptor: int | None = None
         self._size = 0
         try:
@@ -89,7 +89,7 @@ class Place:
         if self._descriptor is not None and self.known["spool"] == here and durable.lies_at(self.path, self._descriptor):
             return False
         self.known["spool"] = here
-        self._head = json.dumps(self.known).encode()[:-1]
+        self._head = json.dumps(self.known)[:-1]
         durable.remove(self.path)  # of a dead process that had our id
         content = self._content()
         descriptor = durable.write_new(self.path, content, self._mode)
@@ -98,7 +98,7 @@ class Place:
         self._descriptor, self._size = descriptor, len(content)
         return True
 
-    def says(self, **now: object) -> None:
+    def says(self, now: str = "") -> None:
         """Let the file say what is run now: see running(); nothing of that when idle. Whether it is there still, renew() sees."""
         self._now = now
         if self._descriptor is None:
@@ -115,8 +115,8 @@ class Place:
             durable.remove(self.path)
 
     def _content(self) -> bytes:
-        now = b", " + json.dumps(self._now).encode()[1:] if self._now else b"}"
-        return (self._head + now).ljust(ROOM - 1) + b"\n"
+        said = f"{self._head}, {self._now}}}" if self._now else f"{self._head}}}"
+        return f"{said:<{ROOM - 1}}\n".encode()
 
 
 def file_name(role: str, pid: int) -> str:
@@ -124,16 +124,19 @@ def file_name(role: str, pid: int) -> str:
     return f"{role}-{pid}.json"
 
 
-def running(
-    job: str, attempt: int, group: int | None = None, start: int | None = None, since: float | None = None
-) -> dict[str, object]:
-    """Return what a worker's file says while it runs that attempt of `job` as process group `group`, or is about to start it.
+def running(job: str, attempt: int, group: int | None = None, start: int | None = None, since: float | None = None) -> str:
+    """Return what a worker's file says beside who it is: that attempt runs as process group `group`, or is about to be started.
 
     `start` is when its first process was started, in clock ticks since boot, if the caller knows; `since` is now if not given.
     """
     start = process.started(group) if group is not None and start is None else start
     since = iso(time.time() if since is None else since)
-    return {"job": job, "attempt": attempt, "group": group, "group_start": start, "since": since}
+    process_group = f'"group": {_number(group)}, "group_start": {_number(start)}'
+    return f'"job": {encode_basestring_ascii(job)}, "attempt": {attempt}, {process_group}, "since": "{since}"'
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
 def entries(spool: Spool, job: str | None = None, but: frozenset[str] = NOBODY) -> list[Entry]:

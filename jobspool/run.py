@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import select
 import signal
 import time
 
@@ -20,6 +19,7 @@ from jobspool.retry import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from jobspool.channel import Ears
     from jobspool.claim import Claim
     from jobspool.config import Settings
 
@@ -69,21 +69,17 @@ class Attempt:
         timeout = self.settings.timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
-    def ended(self, others: list, beside: list = ()) -> bool:
-        """Wait until the main process has ended, something else wants attention, or it is time to look; tell the first.
+    def ended(self, ears: Ears) -> bool:
+        """Wait until the main process has ended, something else can be heard, or it is time to look; tell the first.
 
-        `others` have descriptors that also end the waiting when they become readable: then it is `called`; so do `beside`, for
-        which it isn't.
+        It is `called` where that is to be heeded.
         """
-        poll = select.poll()
-        for source in (*others, *beside) if self._pidfd is None else (self._pidfd, *others, *beside):
-            poll.register(source, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll(self._time_to_look() * 1000 + 1)}  # one more: none is waited for twice
+        ready = ears.wait(self._time_to_look(), self._pidfd)
         if self._pidfd is None:
             ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         else:
             ended = self._pidfd in ready
-        self.called = any(source.fileno() in ready for source in others)
+        self.called = ears.heed(ready)
         self.slow = self.slow or (not ended and time.monotonic() >= self._began + AN_INSTANT)
         return ended
 

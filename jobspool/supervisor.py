@@ -41,7 +41,7 @@ QUICK = 0.02  # seconds for what a worker got, of which it may get more then
 GARBAGE = 20_000  # new objects, until garbage is looked for
 MOST_AT_ONCE = 16
 COMES_WITHIN = 2.0  # seconds, in which a worker has long come to what it got, or given it back
-MOST_HEARD = 64  # messages of one worker, until the others are heard
+MOST_HEARD = 16  # times that one worker is listened to, until the others are heard
 CALM = 1.0  # seconds after trouble in which no time that has come wakes us
 
 
@@ -205,15 +205,17 @@ class Supervisor:
     # ---- hearing
 
     def _hear(self, hand: Hand) -> bool:
-        """Take a message of a worker, and tell whether there was one; the end of its channel is its death."""
+        """Take what a worker says at one go, and tell whether it said anything; the end of its channel is its death."""
         try:
-            said = hand.channel.receive()
+            messages = hand.channel.receive()
         except EOFError:
             self._bury_worker(hand)
             return False
-        if said is None:
-            return False
-        kind = said.pop("kind")
+        for said in messages:
+            self._heed(hand, said.pop("kind"), said)
+        return bool(messages)
+
+    def _heed(self, hand: Hand, kind: str, said: dict) -> None:
         if kind == "free":
             self._is_free(hand)
         elif kind == "back":
@@ -223,7 +225,6 @@ class Supervisor:
         else:
             hand.running.discard(said["id"])
             self._outcome(kind, said)
-        return True
 
     def _take_back(self, hand: Hand, ids: list[str]) -> None:
         """Take jobs that a worker doesn't come to, to be handed to others."""

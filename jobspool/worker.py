@@ -18,7 +18,7 @@ from collections import deque
 
 from jobspool import claim as claims
 from jobspool import command, durable, process, roster
-from jobspool.channel import Channel, Wakeup
+from jobspool.channel import Channel, Ears, Wakeup, message
 from jobspool.command import CannotStart
 from jobspool.errors import BrokenConfig
 from jobspool.logs import Pair
@@ -59,11 +59,13 @@ class Worker:
         self.interrupted = False
         self.terminated = False
         self._ids: deque[str] = deque()  # to run next
+        self._prepared: claims.Claim | None = None  # of the first of them
         self._ask_at = 0  # how many of them are left when more are asked for
-        self._unsaid: deque[tuple[str, dict]] = deque()  # messages that wait for others, to be sent at one go
+        self._unsaid: list[dict] = []  # messages that wait for others, to be sent at one go
         self._look_at = 0.0  # monotonic: when to look beside
         self._rests_until = 0.0  # monotonic
         self._wakeup = Wakeup({signal.SIGTERM: self._on_term, signal.SIGQUIT: self._on_quit})
+        self._ears = Ears([self._wakeup, channel], [self.recorder])
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # of the lease that durable.is_shared() takes
         self._alone = False  # the supervisor is gone: its channel is readable for ever, and not listened to
 
@@ -72,6 +74,7 @@ class Worker:
         while not self.leaving:
             if id := self._next():
                 self.work(id)
+        self._unprepare()
         self.recorder.finish()
         self._try(self.logs.remove, "its files in logs/ stay")
         self._try(self.place.leave, "its file in workers/ stays")
@@ -80,7 +83,7 @@ class Worker:
         """Claim the job, run it, judge and record; or say why not."""
         try:
             self._look_beside()
-            claim = claims.take(self.spool, id, self.settings)
+            claim = self._claim(id)
         except OSError as error:
             self._put_off(id, "nothing is claimed", error)
             return
@@ -96,15 +99,36 @@ class Worker:
             self._put_off(id, "no job can be started", error)
             return
         self.recorder.go_on(more=True)  # with the last one's outcome, while this one runs
+        self._prepare()
         outcome = attempt.outcome_unstarted(problem) if problem else self.run(attempt)
         self._try(attempt.logs.close, "a log stays as it is")
         if outcome is None:
             claim.release()
             self.tell_soon("moved", id=id)
             return
-        verdict = judge(claim.record.get("attempts", []), outcome, rules, random.random())
-        entry = claims.entry_for(claim, outcome, verdict, self.place.name)
-        self.recorder.record(ToRecord(claim, entry, rules, lambda stayed: self._recorded(claim.id, entry, stayed)))
+        entry = functools.partial(self._entry, claim, outcome, rules)
+        self.recorder.record(ToRecord(claim, entry, rules, functools.partial(self._recorded, claim.id)))
+
+    def _claim(self, id: str) -> claims.Claim | claims.Refused:
+        """Claim the job, as claims.take() does; what was prepared of it is done."""
+        prepared, self._prepared = self._prepared, None
+        return claims.take_prepared(prepared, self.settings) if prepared else claims.take(self.spool, id, self.settings)
+
+    def _prepare(self) -> None:
+        """Look at the job that is to run next, while this one runs. What is wrong with it, or the disk, its claim will say."""
+        if not self._ids:
+            return
+        try:
+            prepared = claims.prepare(self.spool, self._ids[0], self.settings)
+        except OSError:
+            return
+        self._prepared = prepared if isinstance(prepared, claims.Claim) else None
+
+    def _unprepare(self) -> None:
+        """Let go of the job that was to run next."""
+        if self._prepared is not None:
+            self._prepared.release()
+            self._prepared = None
 
     def _start(self, attempt: Attempt) -> CannotStart | None:
         """Start the attempt; return why that can't be done, where that is the job's fault. Raises OSError where it isn't."""
@@ -125,7 +149,7 @@ class Worker:
         """Let our file in workers/ say what we are about to start, or what runs as which process group."""
         claim, group = attempt.claim, attempt.pid or None
         self._try(
-            lambda: self.place.says(**roster.running(claim.id, claim.number, group, attempt.born, attempt.started)), NOT_NOTED
+            lambda: self.place.says(roster.running(claim.id, claim.number, group, attempt.born, attempt.started)), NOT_NOTED
         )
 
     def run(self, attempt: Attempt) -> Outcome | None:
@@ -141,7 +165,7 @@ class Worker:
 
     def _attend(self, attempt: Attempt) -> bool:
         """Stay with the attempt until its main process has ended; False when hands moved the job away, so it was ended."""
-        while not attempt.ended(self._sources(), [self.recorder]):
+        while not attempt.ended(self._ears):
             self.recorder.go_on(more=not attempt.slow)
             if not (attempt.slow or attempt.called):
                 continue
@@ -227,15 +251,20 @@ class Worker:
 
     def tell_soon(self, kind: str, **what: object) -> None:
         """Send the supervisor a message with others, so that it isn't woken for each: before we wait, or for more ids."""
-        self._unsaid.append((kind, what))
+        self._unsaid.append(message(kind, **what))
         if len(self._unsaid) >= MOST_UNSAID:
             self._say()
 
     def _say(self) -> None:
         """Send the messages that wait."""
-        while self._unsaid:
-            kind, what = self._unsaid.popleft()
-            self.tell(kind, **what)
+        unsaid, self._unsaid = self._unsaid, []
+        if unsaid and not self.channel.send_all(unsaid):
+            self.leaving = True
+
+    def _entry(self, claim: claims.Claim, outcome: Outcome, rules: Settings) -> dict:
+        """Judge the outcome and return what to write of it: while the next job runs."""
+        verdict = judge(claim.record.get("attempts", []), outcome, rules, random.random())
+        return claims.entry_for(claim, outcome, verdict, self.place.name)
 
     def _recorded(self, id: str, entry: dict, stayed: bool) -> None:
         if stayed:
@@ -254,8 +283,8 @@ class Worker:
 
     def _ask(self) -> None:
         """Ask for more ids, and say what became of those that we had."""
+        self.tell_soon("free")
         self._say()
-        self.tell("free")
         self._ask_at = 0
 
     def _be_idle(self) -> None:
@@ -270,6 +299,7 @@ class Worker:
 
     def _give_back(self) -> None:
         """Let others run the ids that we haven't come to."""
+        self._unprepare()
         if self._ids:
             self.tell("back", ids=list(self._ids))
             self._ids.clear()
@@ -278,24 +308,19 @@ class Worker:
         """Wait for orders, at most so long, and take them."""
         self.recorder.go_on()
         self._say()
-        poll = select.poll()
-        for source in [*self._sources(), self.recorder]:
-            poll.register(source, select.POLLIN)
-        poll.poll(None if seconds is None else max(0.0, seconds) * 1000 + 1)
+        self._ears.wait(seconds)
         self._read_orders()
-
-    def _sources(self) -> list[Wakeup | Channel]:
-        """Return whom to listen to."""
-        return [self._wakeup] if self._alone else [self._wakeup, self.channel]
 
     def _read_orders(self) -> None:
         """Take the orders that have come, without waiting."""
         self._wakeup.clear()
         try:
-            while not self._alone and (order := self.channel.receive()):
-                self._obey(order)
+            while not self._alone and (orders := self.channel.receive()):
+                for order in orders:
+                    self._obey(order)
         except EOFError:  # the supervisor is gone: finish what runs, and end
             self.leaving = self._alone = True
+            self._ears.forget(self.channel)
 
     def _obey(self, order: dict) -> None:
         kind = order["kind"]

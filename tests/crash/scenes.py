@@ -122,8 +122,9 @@ def work_together(*ids):
         ours, theirs = Channel.pair()
         worker = Worker(spool, theirs, os.getpid())
         worker.environment = {"PATH": os.defpath}
-        for id in ids:
-            worker.work(id)
+        worker._ids.extend(ids)  # so that each is looked at ahead
+        while worker._ids:
+            worker.work(worker._ids.popleft())
         worker.recorder.finish()
         for message in heard(ours):
             if message["kind"] == "ended":
@@ -137,7 +138,7 @@ def heard(channel):
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     while poll.poll(0):
-        yield channel.receive()
+        yield from channel.receive()
 
 
 def add(spool, say):

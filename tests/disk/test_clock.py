@@ -11,6 +11,7 @@ from kit import Clock, drop, new_spool, until
 
 from jobspool import Spool, process, recovery, retention, roster
 from jobspool import claim as claims
+from jobspool.channel import Ears
 from jobspool.claim import Refused
 from jobspool.config import Settings
 from jobspool.job import new_id, seconds
@@ -94,7 +95,7 @@ def test_an_attempt_takes_as_long_as_it_takes_and_its_timeout_comes_in_time(spoo
     attempt = Attempt(claim, Settings({"timeout": 0.2, "grace": 0}), Pair(spool, os.getpid(), 0o600))
     attempt.start({"PATH": os.defpath})
     clock.time += step
-    until(lambda: attempt.ended([]) or attempt.overdue(), "the timeout")
+    until(lambda: attempt.ended(Ears([])) or attempt.overdue(), "the timeout")
     assert attempt.overdue()
     attempt.end("timeout")
     outcome = attempt.outcome()
@@ -130,7 +131,7 @@ def test_a_job_whose_worker_died_is_not_ended_before_its_timeout(spool, clock, s
             "start": 1,
             "boot": process.boot(),
             "spool": roster.identity(spool),
-            **roster.running("x", 1, job.pid),
+            **json.loads(f"{{{roster.running('x', 1, job.pid)}}}"),
         }
         Path(spool.root, "workers", "worker-1.json").write_text(json.dumps(said))
         clock.time += step

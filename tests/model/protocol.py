@@ -4,7 +4,7 @@ A step is what one process does in one instant that others can see: mostly one s
 of them, promises.py says what must hold after each. Side by side with the code:
 
     a worker     opens                  claim._open                    open(2)
-                 locks                  claim._take_open               flock(2), the link count, one name: names.keep_one
+                 locks                  claim._take                    flock(2), the link count, one name: names.keep_one
                  stamps                 claim._rename                  no such name in processing/ nor in workers/ (roster.runs),
                                                                        the file still in pending/: utimensat(2)
                  renames                claim._rename                  renameat2(2) NOREPLACE, then claim.Claim.holds

@@ -2,6 +2,7 @@
 
 import errno
 import grp
+import itertools
 import json
 import os
 import pwd
@@ -343,16 +344,53 @@ def test_a_job_that_is_given_back_in_spite_of_trouble_has_its_place_in_line(spoo
 def test_a_job_that_is_written_over_while_it_is_claimed_is_looked_at_again(spool, monkeypatch):
     path = drop(spool, "x", {"command": "old"})
 
+    written = itertools.count(NOW - 5)  # at each of the two looks
+
     def write(*_, but):
-        os.utime(drop(spool, "x", {"command": "new"}), (NOW - 1, NOW - 1))
+        os.utime(drop(spool, "x", {"command": "new"}), (next(written),) * 2)
         return False
 
     os.utime(path, (NOW - 9, NOW - 9))
     with monkeypatch.context() as patched:
         patched.setattr(roster, "runs", write)
         assert take(spool) == Refused("early")
-    assert (mtime(spool, "pending"), everything(spool), os.listdir(f"{spool.root}/tmp")) == (NOW - 1, {"pending/x": "new"}, [])
+    assert (mtime(spool, "pending"), everything(spool), os.listdir(f"{spool.root}/tmp")) == (NOW - 4, {"pending/x": "new"}, [])
     assert take(spool).record["command"] == "new"
+
+
+def drop_later(spool, id, job):
+    """Write the file over until its times show it."""
+    path = spool.path("pending", id)
+    before = os.stat(path)
+    while os.stat(path).st_ctime_ns == before.st_ctime_ns:
+        Path(path).write_text(json.dumps(job))
+        os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("settled", [-1e9, 1e9], ids=["long ago", "just now"])
+def test_what_was_prepared_is_looked_at_again_where_anything_was_done_to_it(spool, monkeypatch, settled):
+    monkeypatch.setattr(claims, "COARSE", settled)
+    drop(spool, "x", {"command": "old"})
+    prepared = claims.prepare(spool, "x", spool.settings())
+    assert (prepared.record["command"], spool.names("pending")) == ("old", ["x"])
+    drop_later(spool, "x", {"command": "new"})
+    claim = claims.take_prepared(prepared, spool.settings())
+    assert (claim.record["command"], spool.names("processing")) == ("new", ["x"])
+    prepared = drop(spool, "y", {"command": "old"}) and claims.prepare(spool, "y", spool.settings())
+    drop_later(spool, "y", {})
+    assert claims.take_prepared(prepared, spool.settings()).kind == "unfit"
+
+
+def test_what_was_prepared_keeps_nobody_from_the_job(spool):
+    drop(spool, "x", {"command": "x"})
+    first, second = (claims.prepare(spool, "x", spool.settings()) for _ in range(2))
+    claim = take(spool)
+    assert isinstance(claim, Claim)
+    assert claims.take_prepared(first, spool.settings()) == Refused("held")
+    os.unlink(spool.path("processing", "x"))
+    claim.release()
+    assert claims.take_prepared(second, spool.settings()) == Refused("gone")
+    assert os.listdir(f"{spool.root}/tmp") == []
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES], ids=["this file", "the directory"])

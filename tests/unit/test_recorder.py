@@ -23,7 +23,7 @@ def test_a_bug_in_the_thread_ends_the_worker_so_that_its_jobs_are_seen_to(spool,
             claim = claims.take(spool, "x", spool.settings())
             entry = claims.entry_for(claim, Outcome(1.0, 2.0, 0), Verdict("done", "done", None), "here:1")
             one = recorder.Recorder(print)
-            one.record(recorder.Outcome(claim, entry, spool.settings(), print))
+            one.record(recorder.Outcome(claim, lambda: entry, spool.settings(), print))
             one.go_on()
             one.finish()
         finally:
@@ -35,7 +35,7 @@ def test_a_bug_in_the_thread_ends_the_worker_so_that_its_jobs_are_seen_to(spool,
 def outcome_of(spool, id, told):
     claim = claims.take(spool, id, spool.settings())
     entry = claims.entry_for(claim, Outcome(1.0, 2.0, 0), Verdict("done", "done", None), "here:1")
-    return recorder.Outcome(claim, entry, spool.settings(), lambda stayed: told.append((id, stayed)))
+    return recorder.Outcome(claim, lambda: entry, spool.settings(), lambda _, stayed: told.append((id, stayed)))
 
 
 def test_an_outcome_that_the_disk_refuses_keeps_nobody_from_the_others(spool, monkeypatch):

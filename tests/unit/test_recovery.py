@@ -196,7 +196,7 @@ spool = Spool(sys.argv[1])
 place = roster.Place(spool, "worker", 0o600, 1)
 job = subprocess.Popen(["sh", "-c", sys.argv[2]], process_group=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 job.stdout.readline()
-place.says(**roster.running("x", 1, job.pid))
+place.says(roster.running("x", 1, job.pid))
 print(job.pid, flush=True)
 time.sleep(1000)
 """
@@ -279,7 +279,7 @@ def test_a_job_that_nobody_noted_is_known_by_its_environment(spool, tmp_path):
 def test_a_job_whose_worker_was_killed_while_it_started_it_is_known_as_its_job(spool, tmp_path):
     """The worker had said which attempt it would start, and not yet as which process group."""
     crashed(spool)
-    roster.Place(spool, roster.WORKER, 0o600).says(**roster.running("x", 1))
+    roster.Place(spool, roster.WORKER, 0o600).says(roster.running("x", 1))
     assert roster.runs(spool, "x")  # so far its worker lives, and is about to start it
     worker_is_dead(spool)
     assert not roster.runs(spool, "x")
@@ -300,7 +300,7 @@ def test_a_job_whose_worker_dies_between_plan_and_mending_is_left_alone(spool):
     crashed(spool)
     job = subprocess.Popen(["sleep", "1000"], process_group=0)
     try:
-        roster.Place(spool, roster.WORKER, 0o600).says(**roster.running("x", 1, job.pid))
+        roster.Place(spool, roster.WORKER, 0o600).says(roster.running("x", 1, job.pid))
         steps = recovery.plan(spool)
         worker_is_dead(spool)
         assert (recovery.mend(spool, steps, spool.settings(), 0.0), where(spool, "x")) == ([], ["processing"])
@@ -314,7 +314,7 @@ def test_a_job_whose_worker_dies_while_another_is_mended_is_left_alone(spool, mo
     crashed(spool, "other")
     drop(spool, "x", {"command": "x"})
     claim = claims.take(spool, "x", spool.settings())
-    roster.Place(spool, roster.WORKER, 0o600).says(**roster.running("x", 1))
+    roster.Place(spool, roster.WORKER, 0o600).says(roster.running("x", 1))
     steps = sorted(recovery.plan(spool), key=lambda step: step.what)
     jobs = []
 
