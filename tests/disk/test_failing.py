@@ -74,7 +74,8 @@ def test_an_outcome_that_could_not_be_synced_is_written_anew(spool, monkeypatch)
     other = os.open(claim.room.path, os.O_RDONLY)  # so that its inode is not used again
     entry = claims.entry_for(claim, Outcome(1.0, 2.0, 0), Verdict("done", "done", None), "here:1")
     told = []
-    recorder.Recorder(told.append).record(recorder.Outcome(claim, entry, config.Settings({"fsync": "always"}), told.append))
+    outcome = recorder.Outcome(claim, lambda: entry, config.Settings({"fsync": "always"}), lambda _, stayed: told.append(stayed))
+    recorder.Recorder(told.append).record(outcome)
     os.close(other)
     assert [type(word) for word in told] == [OSError, bool]
     assert (len(synced), os.stat(spool.path("done", "x")).st_ino) == (2, synced[1])

@@ -189,6 +189,6 @@ def test_where_no_thread_can_be_had_outcomes_are_recorded_all_the_same(spool, mo
     entry = claims.entry_for(claim, Outcome(1.0, 2.0, 0), Verdict("done", "done", None), "here:1")
     told = []
     one = recorder.Recorder(told.append)
-    one.record(recorder.Outcome(claim, entry, spool.settings(), told.append))
+    one.record(recorder.Outcome(claim, lambda: entry, spool.settings(), lambda _, stayed: told.append(stayed)))
     one.finish()
     assert (told, spool.names("done")) == ([True], ["x"])
