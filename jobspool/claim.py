@@ -141,6 +141,7 @@ class Claim:
     def write(self, attempt: dict, settings: Settings) -> Recorded:
         """Write the job with `attempt` added to tmp/, locked, and return it. Nothing is synced or moved yet."""
         record = {**self._as_it_lies(settings), "attempts": [*self.record.get("attempts", ()), attempt]}
+        record.pop("cancelled", None)  # of an earlier life, which hands ended
         return self.write_record(record, STATE_OF[attempt["verdict"]], last_mark(record), settings)
 
     def _as_it_lies(self, settings: Settings) -> dict:
@@ -576,28 +577,47 @@ def note_dead(spool: Spool, id: str, settings: Settings) -> bool | None:
     job = spool.read(DEAD, id)
     if job is None or not (job.problem or _has_tries_to_lose(job.record)):
         return False
-    claim = _open(spool, id, DEAD, _adopt_open, settings)
+    return rewrite(spool, id, DEAD, with_tries_again, settings, spool.now())
+
+
+def with_tries_again(record: dict) -> dict:
+    """Return the record as of a job that has all its tries again: its last attempt's verdict is dead."""
+    if not _has_tries_to_lose(record):
+        return record
+    *earlier, last = record["attempts"]
+    last = {word: value for word, value in last.items() if word != "due"}
+    return {**record, "attempts": [*earlier, {**last, "verdict": "dead"}]}
+
+
+def rewrite(
+    spool: Spool, id: str, state: str, change: Callable[[dict], dict], settings: Settings, mtime: float | None = None
+) -> bool | None:
+    """Let the job's file say what `change` makes of its record, and have that mtime, or its own; it is on the disk on return.
+
+    False, and nothing has changed, where there is nothing to change, it is no job, or isn't there (any more); None where somebody
+    is at it, or its processes have not ended yet. Not for processing/: a running job's outcome is written over it.
+    Raises OSError.
+    """
+    claim = _open(spool, id, state, _adopt_open, settings)
     if isinstance(claim, Refused):
         if claim.kind == "unreadable":
-            raise OSError(errno.EIO, claim.why, spool.path(DEAD, id))
+            raise OSError(errno.EIO, claim.why, spool.path(state, id))
         return None if claim.kind == "held" else False
-    if not _has_tries_to_lose(claim.record):
+    record = change(claim.record)
+    if record == claim.record:
         claim.release()
-        return False  # RACE: somebody else noted it since we looked
-    *earlier, last = claim.record["attempts"]
-    last = {word: value for word, value in last.items() if word != "due"}
-    record = {**claim.record, "attempts": [*earlier, {**last, "verdict": "dead"}]}
+        return False  # it says so already; RACE: or somebody else was quicker
     try:
-        recorded = claim.write_record(record, DEAD, spool.now(), settings)
+        recorded = claim.write_record(record, state, claim.mtime if mtime is None else mtime, settings)
     except OSError:
         claim.release()
         raise
     try:
         recorded.sync()
-        spool.sync_left({*claim.trail, DEAD})
-        noted = recorded.change_places()
-        durable.sync_directory(spool.folder(DEAD))
-        return noted
+        spool.sync_left({*claim.trail, state})
+        changed = recorded.change_places()
+        durable.sync_directory(spool.folder(state))
+        return changed
     except FileNotFoundError:
         return False
     finally:

@@ -273,6 +273,9 @@ WORDS = {
     "backoff_base": _backoff_base,
     "priority": _priority,
     "name": _text,
+    "tags": lambda value: _argv(value) and "must be a list of strings",
+    "hold": _text,
+    "cancelled": _text,
     "meta": lambda value: None,
     "attempts": _attempts,
 }
@@ -456,8 +459,10 @@ def waits_until(record: dict, mtime: float) -> float:
     """Return from when a pending file of that mtime may run.
 
     That is its mtime; but a file that still carries the due time of its last try was taken out of failed/ by hand,
-    before its time, and may run now.
+    before its time, and may run now. One that is held has no such time: infinity.
     """
+    if "hold" in record:
+        return math.inf
     tried = record.get("attempts")
     early = tried and tried[-1]["verdict"] == "failed" and same_time(last_mark(record), mtime)
     return 0.0 if early else mtime

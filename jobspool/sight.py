@@ -7,6 +7,7 @@ time where there are none.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections import OrderedDict
@@ -35,7 +36,7 @@ SCAN_BLIND = 1.0  # seconds between scans where events can't be had
 AT_ONCE = 100  # things that are seen to before a free worker gets its next job
 SLICE = 0.05  # seconds, after which the same is done
 LONGEST_SCAN = 0.2  # seconds, after which the rest of a directory is looked at in slices
-TELLING = (b"priority", b"attempts", b"\\")  # an escape may spell any word
+TELLING = (b"priority", b"attempts", b"hold", b"\\")  # an escape may spell any word
 NAMED = 10  # files that are never run, of which each is told
 
 
@@ -69,6 +70,7 @@ class Sight:
         self._trouble = trouble
         self._remote = is_remote(spool.root)
         self._missed = True  # events were lost, as before the watch began: look at everything again
+        self._held: set[str] = set()  # ids of pending jobs that wait until they are released
         self._mtimes: dict[str, int] = {}  # of the directories when they were last read
         self._to_note: set[str] = set()  # ids in dead/ that a failing disk, or who holds them, kept from being noted
         self._dead: set[str] = set()  # ids that lay in dead/ when it was last read
@@ -138,7 +140,7 @@ class Sight:
         return not any(map(len, (self._index, self.again, self.unfit, self._seen)))
 
     def nothing_is_left(self) -> bool:
-        """Look, and tell whether nothing lies there that runs or may run one day; files that are never run don't count."""
+        """Look, and tell whether nothing lies there that runs or may run by itself; files that are never run don't count."""
         return not any(self._runs_one_day(state, id) for state in (PROCESSING, PENDING, FAILED) for id in self.spool.names(state))
 
     def look(self, id: str, closely: bool = False) -> None:
@@ -148,6 +150,7 @@ class Sight:
         """
         self.unfit.pop(id, None)
         self.again.remove(id)
+        self._held.discard(id)
         found = None
         try:
             found = os.lstat(self.spool.path(PENDING, id))
@@ -191,7 +194,15 @@ class Sight:
             self._index.remove(id)
             self.unfit[id] = str(error)
         else:
-            self._index.add(id, record.get("priority", 0), waits_until(record, found.st_mtime_ns / 1e9))
+            self._take_its_place(id, record, waits_until(record, found.st_mtime_ns / 1e9))
+
+    def _take_its_place(self, id: str, record: dict, start: float) -> None:
+        """Note a whole job: in line, or held."""
+        if start == math.inf:
+            self._index.remove(id)
+            self._held.add(id)
+        else:
+            self._index.add(id, record.get("priority", 0), start)
 
     def refuse(self, id: str, why: str, state: str = PENDING) -> None:
         """A claim found that the file is not to be run: it isn't tried again until it changes, or the next scan."""
@@ -374,7 +385,7 @@ class Sight:
         odd = {id for there, id in self._odd if there == state}
         if state == FAILED:
             return odd | self._index.failed()
-        return odd | self._index.pending() | self.again.ids() | self.unfit.keys()
+        return odd | self._index.pending() | self.again.ids() | self.unfit.keys() | self._held
 
     def _requeue(self) -> None:
         """Move the failed jobs whose time has come to pending/."""
@@ -407,6 +418,8 @@ class Sight:
             path = self.spool.path(state, id)
             found = os.lstat(path)
         except FileNotFoundError:
+            return False
+        if state == PENDING and id in self._held:
             return False
         return self.spool.distrust(found, self.settings) is None and forbidden(path, found) is None
 

@@ -9,7 +9,7 @@ import select
 from collections import namedtuple
 
 from jobspool import claim as claims
-from jobspool import config, durable, recorder, recovery, retention
+from jobspool import config, durable, hands, recorder, recovery, retention
 from jobspool.channel import Channel
 from jobspool.job import iso, last_mark
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
@@ -198,6 +198,26 @@ def cancel_by_hand(spool, say):
     note_dead(spool, say)
 
 
+def hold(spool, say):
+    hands.hold(spool, spool.find("a"), "for Bob", spool.settings())
+    say(("moved", 1, spool.find("a").state))
+
+
+def release(spool, say):
+    hands.release(spool, spool.find("a"), spool.settings())
+    say(("moved", 1, PENDING))
+
+
+def cancel(spool, say):
+    hands.cancel(spool, spool.find("a"), "by me", spool.settings())
+    say(("moved", 1, DEAD))
+
+
+def retry_anew(spool, say):
+    hands.retry(spool, spool.find("a"), spool.settings(), reset=True)
+    say(("moved", 1, PENDING))
+
+
 def give_back(spool, say):
     claims.give_back(claims.take(spool, "a", spool.settings()))
 
@@ -242,6 +262,13 @@ SCENES = [
     Scene("note that hands put it to the dead", tried("failed", DEAD), note_dead),
     Scene("hands put it to the dead, which is noted", tried("failed"), cancel_by_hand),
     Scene("give up what is no job", half, give_up),
+    Scene("hold", waiting(), hold),
+    Scene("hold what failed", tried("failed"), hold),
+    Scene("release", waiting(hold="for Bob"), release),
+    Scene("cancel what waits", waiting(), cancel),
+    Scene("cancel what failed, with the reason", tried("failed"), cancel),
+    Scene("retry what failed with all its tries", tried("failed"), retry_anew),
+    Scene("retry what is dead", tried("dead"), retry_anew),
     Scene("let go of one that was done", tried("done"), prune, goes=(1,)),
     Scene("config set", waiting(), set_config),
 ]

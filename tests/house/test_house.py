@@ -10,7 +10,7 @@ from kit import TOP
 
 LEVELS = (
     "channel durable errors process trust", "states", "job retry watch command index filesystem trouble", "config", "spool",
-    "names roster logs", "claim run recorder", "recovery retention", "worker sight doctor", "supervisor", "__init__", "queuectl",
+    "names roster logs", "claim run recorder", "recovery retention", "worker sight doctor hands follow", "supervisor here", "__init__", "queuectl",
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 FILES = {path.stem: path for path in [*TOP.glob("jobspool/*.py"), *TOP.glob("queuectl.py")]}
@@ -103,7 +103,7 @@ def test_only_watch_knows_watchdog(name):
 @pytest.mark.parametrize("name", sorted(set(FILES) - {"queuectl"}))
 def test_only_the_command_prints_or_exits(name):
     words = {"print", "sys.stdout", "sys.stderr", "sys.exit", "exit", "quit", "SystemExit", "os._exit", "os.abort"}
-    if name == "supervisor":
+    if name in ("supervisor", "here"):
         words.remove("os._exit")  # of the child it forked, which must not go back into what forked it
     assert [(line, text) for line, text, _ in said(name) if text in words] == []
 

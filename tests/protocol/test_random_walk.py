@@ -4,19 +4,21 @@ Each job carries a token. Whatever happens in whatever order, each token is in e
 it; no job runs twice at once; what has ended stays where it is until hands move it.
 """
 
+import contextlib
 import errno
 import json
 import os
 import tempfile
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from jobspool import Spool, durable, recovery
+from jobspool import Spool, durable, hands, recovery
 from jobspool import claim as claims
 from jobspool.claim import Claim
-from jobspool.errors import JobExists
+from jobspool.errors import JobExists, QueueError, TryAgain
 from jobspool.job import parse
 from jobspool.retry import Outcome, Verdict, judge
 from jobspool.states import DEAD, DONE, FAILED, MOVES, PENDING, PROCESSING, STATES
@@ -250,6 +252,37 @@ class Walk(RuleBasedStateMachine):
         self.by_hand(state, id)
         os.utime(self.spool.path(state, id), (self.clock + seconds, self.clock + seconds))
 
+    # ---- the person's commands
+
+    @precondition(lambda self: self.files(PENDING, FAILED))
+    @rule(pick=ANY, held=st.booleans())
+    def hold_or_release(self, pick, held):
+        """In its place, with the same time; not where somebody holds its lock."""
+        state, id = self.one_of(self.files(PENDING, FAILED), pick)
+        job = self.spool.read(state, id)
+        try:
+            hands.hold(self.spool, job, "x", self.settings) if held else hands.release(self.spool, job, self.settings)
+        except TryAgain:
+            assert id in [attempt.claim.id for attempt in self.held()]
+            return
+        except QueueError:
+            assert not held
+            return
+        after = self.spool.read(state, id)
+        assert (abs(after.mtime - job.mtime) < 1e-6, "hold" in after.record) == (True, held)  # times are kept to the microsecond
+
+    @precondition(lambda self: self.files(PENDING, FAILED, DEAD))
+    @rule(pick=ANY, reset=st.booleans(), cancels=st.booleans())
+    def cancel_or_retry(self, pick, reset, cancels):
+        state, id = self.one_of(self.files(PENDING, FAILED, DEAD), pick)
+        self.by_hand(state, id)
+        with contextlib.suppress(QueueError):
+            job = self.spool.read(state, id)
+            if cancels:
+                hands.cancel(self.spool, job, "by me", self.settings)
+            else:
+                hands.retry(self.spool, job, self.settings, reset)
+
     @precondition(lambda self: len(self.files()) < 6)
     @rule(id=NAMES)
     def drop(self, id):
@@ -310,6 +343,14 @@ def close(attempt):
     if attempt.recorded:
         os.close(attempt.recorded.descriptor)
     attempt.claim.release()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Nobody lets go of a lock while we wait."""
+    monkeypatch.setattr(hands, "PATIENCE", 0)
+    monkeypatch.setattr(hands, "ROUND", 0)
+    monkeypatch.setattr(hands, "wait_until_ended", lambda *_: None)
 
 
 def test_every_walk_keeps_every_job():

@@ -1,0 +1,210 @@
+"""What a person does to a job by command: each deed is a move, or the job's file written anew where it lies.
+
+Everybody may be quicker: a worker, a supervisor, or another person. Then the deed is tried again on the job as it lies now, or
+refused with what has become of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from signal import SIGKILL, SIGTERM
+
+from jobspool import claim as claims
+from jobspool import durable, process, recovery, retention, roster
+from jobspool.errors import NoSuchJob, QueueError, TryAgain
+from jobspool.job import waits_until
+from jobspool.spool import PAUSED
+from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobspool.config import Settings
+    from jobspool.job import Job
+    from jobspool.spool import Spool
+
+PATIENCE = 1.0  # seconds for somebody who is at the file just now
+BEYOND_GRACE = 10.0  # seconds beyond a job's grace, in which its processes have to be gone
+ROUND = 0.05  # seconds between two looks for processes
+OF_ONE_LIFE = ("attempts", "hold", "cancelled")  # words of a record that a copy doesn't have
+
+
+def cancel(spool: Spool, job: Job, why: str, settings: Settings) -> None:
+    """Let the job lie in dead/ with the reason on record; one that runs has ended, and none of its processes is left.
+
+    Raises QueueError where it has ended already, TryAgain where its processes can't be ended, NoSuchJob.
+    """
+    moved, source = _moved(spool, job, (PENDING, FAILED, PROCESSING), DEAD)
+    if source == PROCESSING:
+        wait_until_ended(spool, job.id, settings.for_job(moved.record).grace, settings)
+    _rewrite(spool, moved, lambda record: {**record, "cancelled": why}, settings)
+
+
+def wait_until_ended(spool: Spool, id: str, grace: float, settings: Settings) -> None:
+    """Return when no process of a job of that name is left, which others end; where nobody does, as its worker is dead, end it.
+
+    Raises TryAgain when that takes too long.
+    """
+    leftovers, begun, known = recovery.Leftovers(spool), time.monotonic(), set()
+    while True:
+        group, apart = _processes(spool, id)
+        if not group and not apart:
+            return
+        leftovers.end(settings)
+        late = time.monotonic() - begun > grace
+        for pid in apart if not group else ():
+            if late or pid not in known:
+                _send(pid, SIGKILL if late else SIGTERM)
+            known.add(pid)
+        if time.monotonic() - begun > grace + BEYOND_GRACE:
+            raise TryAgain(f"{id} is in dead/, but not all of it has ended: {' '.join(map(str, sorted(group | apart)))}")
+        process.wait_for(min(group | apart), ROUND)
+
+
+def _processes(spool: Spool, id: str) -> tuple[set[int], set[int]]:
+    """Return the processes in the group that the job runs as, and those that left it: by the environment that they came with."""
+    group = set()
+    for entry in roster.entries(spool, id):
+        if roster.group_lives(entry):
+            group.update(process.members(entry.group))
+    started = {each.pid for each in roster.processes(spool) if each.job == id}
+    return group, started - group - {os.getpid()}
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # RACE: it has just ended; or it is another user's by now, and who waits for it sees that it lives
+
+
+def signal(spool: Spool, job: Job, number: int) -> None:
+    """Send the signal to every process of the running job. Raises QueueError where none runs."""
+    groups = {entry.group for entry in roster.entries(spool, job.id) if roster.group_lives(entry) and roster.may_end(entry)}
+    if not groups:
+        raise QueueError(f"{job.id} is {job.state}: no process of it runs")
+    for group in groups:
+        process.end_group(group, number)
+
+
+def retry(spool: Spool, job: Job, settings: Settings, reset: bool = False) -> None:
+    """Let the job lie in pending/, to run now: a dead one with all its tries, a failed one with those that are left, or `reset`.
+
+    Raises QueueError where it waits, runs or is done.
+    """
+    if job.problem:
+        raise QueueError(f"{job.id} is not a whole job ({job.problem}): queuectl edit {job.id}")
+    if job.state == DEAD or reset:
+        _rewrite(spool, job, _reborn, settings)
+    moved, _ = _moved(spool, job, (DEAD, FAILED), PENDING)
+    if waits_until(moved.record, moved.mtime) > spool.now() and "hold" not in moved.record:
+        with contextlib.suppress(FileNotFoundError):  # RACE: hands moved it on
+            durable.stamp_now(spool.path(PENDING, job.id), spool.now())
+
+
+def _reborn(record: dict) -> dict:
+    return {word: value for word, value in claims.with_tries_again(record).items() if word != "cancelled"}
+
+
+def hold(spool: Spool, job: Job, reason: str, settings: Settings) -> None:
+    """Let the waiting job wait until it is released. Raises QueueError where it doesn't wait."""
+    _change(spool, job, (PENDING, FAILED), lambda record: {**record, "hold": reason}, settings)
+
+
+def release(spool: Spool, job: Job, settings: Settings) -> None:
+    """Let the held job be in line again. Raises QueueError where it isn't held."""
+    if "hold" not in job.record:
+        raise QueueError(f"{job.id} is {job.state}, and not held")
+    _change(spool, job, (PENDING, FAILED), lambda record: _without(record, "hold"), settings)
+
+
+def replace(spool: Spool, job: Job, record: dict, settings: Settings) -> None:
+    """Let the job say this, beside its attempts, where it lies by now. Raises QueueError where it runs."""
+    states = (PENDING, FAILED, DONE, DEAD)
+    _change(spool, job, states, lambda old: {**record, **({"attempts": old["attempts"]} if "attempts" in old else {})}, settings)
+
+
+def remove(spool: Spool, job: Job) -> None:
+    """Remove the job, and its logs if it is the last of its name. Raises QueueError where it runs, NoSuchJob."""
+    _refuse(job, (PENDING, FAILED, DONE, DEAD), "removed")
+    try:
+        found = os.lstat(spool.path(job.state, job.id))
+        gone = retention.prune(spool, job.state, job.id, found)
+    except FileNotFoundError:
+        gone = False
+    if not gone:
+        raise NoSuchJob(f"{job.id} is no longer in {job.state}/: somebody was quicker")
+
+
+def again(spool: Spool, job: Job) -> Job:
+    """Add a copy of the job, and return that. Raises QueueError where the file is no whole job."""
+    if job.problem:
+        raise QueueError(f"{job.id} is not a whole job ({job.problem}): it can't be copied")
+    return spool.add_many([(None, {word: value for word, value in job.record.items() if word not in OF_ONE_LIFE})])[0]
+
+
+def pause(spool: Spool, reason: str, settings: Settings) -> None:
+    """Let nothing new start, until resume(). The reason is the content of the file that says so."""
+    content = f"{reason}\n".encode("utf-8", "surrogateescape") if reason else b""
+    durable.replace(f"{spool.root}/{PAUSED}", spool.spare(), content, spool.file_mode(settings))
+
+
+def resume(spool: Spool) -> bool:
+    """Let jobs start again; False where they did."""
+    return durable.remove(f"{spool.root}/{PAUSED}")
+
+
+def _moved(spool: Spool, job: Job, sources: tuple[str, ...], target: str) -> tuple[Job, str]:
+    """Move the job from whichever of these states it is in by now; return it as it lies there then, and the state it was in."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        _refuse(job, sources, "tried again" if target == PENDING else "cancelled")
+        try:
+            return spool.move(job, target), job.state
+        except NoSuchJob:
+            if time.monotonic() > until:
+                raise
+        job = spool.find(f"{job.id}.json")
+
+
+def _refuse(job: Job, states: tuple[str, ...], what: str) -> None:
+    if job.state not in states:
+        raise QueueError(f"{job.id} is {job.state}: it can't be {what}")
+
+
+def _change(spool: Spool, job: Job, states: tuple[str, ...], change: Callable[[dict], dict], settings: Settings) -> None:
+    """Write the job anew where it waits by now."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        _refuse(job, states, "held: it does not wait" if job.state in (PROCESSING, DONE, DEAD) else "held")
+        if odd := job.problem or _oddity(spool, job, settings):
+            raise QueueError(f"{job.id} is never run: {odd}")
+        if _rewrite(spool, job, change, settings) or change(job.record) == job.record:
+            return
+        if time.monotonic() > until:
+            raise TryAgain(f"{job.id} moves while it is changed: try again")
+        job = spool.find(f"{job.id}.json")
+
+
+def _oddity(spool: Spool, job: Job, settings: Settings) -> str | None:
+    try:
+        return spool.distrust(os.lstat(spool.path(job.state, job.id)), settings)
+    except FileNotFoundError:
+        return None  # RACE: it has moved on
+
+
+def _rewrite(spool: Spool, job: Job, change: Callable[[dict], dict], settings: Settings) -> bool:
+    """Write the job anew where it was seen; False where it isn't there or says so already. Raises TryAgain where it is held."""
+    until = time.monotonic() + PATIENCE
+    while (written := claims.rewrite(spool, job.id, job.state, change, settings)) is None:
+        if time.monotonic() > until:
+            raise TryAgain(f"{job.id} is just being ended, or held by somebody: try again in a moment")
+        time.sleep(ROUND)
+    return written
+
+
+def _without(record: dict, word: str) -> dict:
+    return {each: value for each, value in record.items() if each != word}
