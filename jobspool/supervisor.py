@@ -57,6 +57,7 @@ class Hand:
     most: int = 1  # ids that it gets at one go
     given: float = 0.0  # when it got the last ones (monotonic)
     called_back: bool = False  # whether it was told to give back what it has not come to
+    leaving: bool = False  # whether it is one too many, and ends with what it runs
 
 
 class Supervisor:
@@ -75,6 +76,7 @@ class Supervisor:
         self.unsettled: dict[str, tuple[tuple, float]] = {}  # id: what its file looked like, and when (monotonic) first so
         self.stopping = 0  # 1: finish what runs; 2: interrupt it
         self._asked = 0  # the same, as signals have asked for it
+        self._workers = self.sight.settings.workers  # the setting, as it was taken up last
         self.place = roster.Place(spool, roster.SUPERVISOR, spool.file_mode(self.sight.settings))
         self._events: list[dict] = []  # of which is still to be told
         self._said: dict[str, float] = {}  # trouble that was reported, and when (monotonic)
@@ -122,7 +124,8 @@ class Supervisor:
         """Do what is to be done now."""
         clock = time.monotonic()
         self.stop(self._asked)
-        if not self.stopping and len(self.hands) < self.count and clock >= self._fork_at:
+        self._scale()
+        if not self.stopping and self._staff() < self.count and clock >= self._fork_at:
             self._try(self._keep_workers, "a worker is missing")
         if clock >= self._mend_at:
             self._mend_at = clock + MEND_EVERY
@@ -158,7 +161,7 @@ class Supervisor:
     def _seconds_to_sleep(self) -> float:
         clock = time.monotonic()
         sleep = min(self._mend_at - clock, self.pruner.at - clock, self.sight.seconds_to_sleep(clock))
-        if len(self.hands) < self.count and not self.stopping:
+        if self._staff() < self.count and not self.stopping:
             sleep = min(sleep, self._fork_at - clock)
         if self.drain and self._may_be_drained():
             sleep = min(sleep, LOOK_AGAIN)
@@ -171,7 +174,7 @@ class Supervisor:
         if self.sight.paused:
             self._call_back()
         for hand in self.hands.values():
-            if not hand.free or self.stopping:
+            if not hand.free or self.stopping or hand.leaving:
                 continue
             share = self.sight.waiting() // (2 * len(self.hands))
             if ids := self.sight.next(max(1, min(hand.most, share))):
@@ -299,6 +302,21 @@ class Supervisor:
 
     # ---- workers
 
+    def _staff(self) -> int:
+        """Return how many workers there are, without those that are leaving."""
+        return sum(not hand.leaving for hand in self.hands.values())
+
+    def _scale(self) -> None:
+        """Have as many workers as the setting says, once it was changed; those that are too many end, idle ones first."""
+        if self._workers == self.sight.settings.workers:
+            return
+        self.count = self._workers = self.sight.settings.workers
+        self._event("scaled", workers=self.count)
+        staff = sorted((hand for hand in self.hands.values() if not hand.leaving), key=lambda hand: bool(hand.running))
+        for hand in staff[: max(0, len(staff) - self.count)]:
+            hand.leaving = True
+            hand.channel.send("stop")
+
     def _keep_workers(self) -> None:
         """Fork the workers that are missing. No thread runs meanwhile: the watch is stopped around it."""
         self.sight.watch.stop()
@@ -309,7 +327,7 @@ class Supervisor:
             self.sight.miss()
 
     def _fork_missing(self) -> None:
-        while len(self.hands) < self.count and not self._asked:
+        while self._staff() < self.count and not self._asked:
             self._fork_at = time.monotonic() + FORK_AGAIN
             self._fork()
 
@@ -359,7 +377,9 @@ class Supervisor:
         del self.hands[hand.channel.fileno()]
         hand.channel.close()
         _, status = os.waitpid(hand.pid, 0)
-        if self.stopping and status == 0:
+        if (self.stopping or hand.leaving) and status == 0:
+            for id in hand.running:
+                self.sight.look(id)
             return
         self._event("worker ended", pid=hand.pid, status=os.waitstatus_to_exitcode(status))
         self._fork_at = max(time.monotonic(), hand.born + QUICK_DEATH)
