@@ -23,8 +23,8 @@ TOLD_TO_LOOK = ""  # the name that stands for: read the whole directory again
 class Watch:
     """Watches directories and collects (directory, name) of what came, was closed after writing, or was touched.
 
-    Takes a mapping from each directory to further events: ("deleted",) or (). `works` is False where inotify can't be had;
-    then wait() only waits and whoever uses this has to look by itself. Use it in a with statement.
+    Takes a mapping from each directory, or file, to further events: "deleted" for a directory, "modified" for a file. `works` is
+    False where inotify can't be had; then wait() only waits, and whoever uses this has to look. Use it in a with statement.
     """
 
     def __init__(self, folders: Mapping[str, tuple[str, ...]]) -> None:
@@ -125,7 +125,7 @@ def _observe(folders: Mapping[str, tuple[str, ...]], see: Callable[[str, str], N
     reader = InotifyFD()
     try:
         for folder, more in folders.items():
-            mask = Mask(came | gone | (InotifyConstants.IN_DELETE if "deleted" in more else 0))
+            mask = Mask(came | gone | _asked(more))
             if reader.add_callback(os.fsencode(folder), mask, _Teller(folder, see), "queuectl") == -1:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
         reader.start()
@@ -134,6 +134,14 @@ def _observe(folders: Mapping[str, tuple[str, ...]], see: Callable[[str, str], N
         reader.close()
         raise error if isinstance(error, OSError) else BlockingIOError(errno.EAGAIN, str(error)) from None
     return reader
+
+
+def _asked(more: tuple[str, ...]) -> int:
+    """Return the kernel's names for further events."""
+    from watchdog.observers.inotify_c import InotifyConstants
+
+    kinds = {"deleted": InotifyConstants.IN_DELETE, "modified": InotifyConstants.IN_MODIFY}
+    return sum(kinds[word] for word in more)
 
 
 class _Teller:

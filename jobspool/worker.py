@@ -74,6 +74,10 @@ class Worker:
         while not self.leaving:
             if id := self._next():
                 self.work(id)
+        self.finish()
+
+    def finish(self) -> None:
+        """End: record what is still to be recorded, and leave nothing of ours behind."""
         self._unprepare()
         self.recorder.finish()
         self._try(self.logs.remove, "its files in logs/ stay")

@@ -1,0 +1,78 @@
+"""Run one job here, under all the rules, in a worker of its own: for who will not wait for a pool."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from jobspool import claim as claims
+from jobspool.channel import Channel
+from jobspool.errors import NoSuchJob
+from jobspool.job import waits_until
+from jobspool.states import DEAD, DONE, FAILED, PENDING
+from jobspool.worker import Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jobspool.spool import Spool
+
+LOOK_EVERY = 0.2  # seconds between looks at a job that waits for its retry, or that another worker runs
+
+
+class Here:
+    """A process that sees the job to its end, every retry of it, unless another worker is quicker."""
+
+    def __init__(self, spool: Spool, id: str) -> None:
+        spool.ready()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._serve(spool, id)
+
+    def end(self) -> None:
+        """Return when that process has ended; a job that it still runs is interrupted, and put back."""
+        try:
+            os.kill(self._pid, signal.SIGQUIT)
+        except ProcessLookupError:
+            pass
+        os.waitpid(self._pid, 0)
+
+    def _serve(self, spool: Spool, id: str) -> None:
+        status = 1
+        try:
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # a terminal's: who waits for us decides what they mean
+            ours, theirs = Channel.pair()
+            worker = Worker(spool, theirs, os.getppid())
+            while not worker.leaving and _is_unfinished(spool, id, worker):
+                ours.receive()
+            worker.finish()
+            status = 0
+        except Exception:
+            import sys
+
+            sys.excepthook(*sys.exc_info())  # a bug: show it, and die
+            raise
+        finally:
+            os._exit(status)
+
+
+def _is_unfinished(spool: Spool, id: str, worker: Worker) -> bool:
+    """Bring the job one step further; False when it has come to its end."""
+    try:
+        job = spool.find(f"{id}.json")
+    except NoSuchJob:
+        return False
+    if job.state in (DONE, DEAD):
+        return False
+    if job.state == PENDING and waits_until(job.record, job.mtime) <= spool.now():
+        worker.work(id)
+        worker.recorder.finish()
+        if spool.read(PENDING, id):
+            time.sleep(LOOK_EVERY)  # it was refused: another worker is at it, or the disk fails
+    elif job.state == FAILED:
+        due = claims.due_again(spool, id, spool.now())
+        time.sleep(min(LOOK_EVERY, max(0.0, (due or 0.0) - spool.now())))
+    else:
+        time.sleep(LOOK_EVERY)
+    return True
