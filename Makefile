@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace rsync:rsync nano:nano
+TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace rsync:rsync nano:nano zsh:zsh fish:fish systemd-analyze:systemd
 MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5
 
 .PHONY: help demo test verify powercut chaos soak bench bench-clean lint test-deps install clean
@@ -43,7 +43,7 @@ lint: $(READY) ## ruff, and mandoc on the manual
 	@command -v mandoc >/dev/null || { echo "lint: mandoc is missing: make test-deps"; exit 1; }
 	mandoc -T lint -W warning $(MANUAL)
 
-test-deps: ## what tests need beside Python, from Debian's packages: mandoc, and file systems
+test-deps: ## what tests need beside Python, from Debian's packages: mandoc, file systems, shells and systemd
 	@missing=; for tool in $(TOOLS); do PATH=$$PATH:/usr/sbin:/sbin command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool#*:}"; done; \
 	if [ -z "$$missing" ]; then echo "test-deps: all is there"; \
 	elif ! command -v apt-get >/dev/null; then echo "test-deps: no apt-get here: install$$missing by hand, or their tests are skipped"; \

@@ -14,6 +14,8 @@ import os
 import re
 import sys
 import time
+from contextlib import contextmanager
+from itertools import islice
 
 from jobspool import __version__
 from jobspool.errors import (
@@ -33,31 +35,51 @@ from jobspool.trust import READ, distrust_type, forbidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import NoReturn
 
     Stats = dict[str, dict[str, os.stat_result]]  # by state and id
 
 OVERVIEW = """\
-queuectl: a job queue that you can ls. A job is one JSON file, its directory is its state, mv is the API.
+queuectl: a job queue that you can ls.
+A job is one JSON file, its directory is its state, mv is the API.
 
-  queuectl enqueue "make all"       add a job (one word: a shell command; after --: a program and its words)
-  queuectl start [--count N]        run workers here (--detach: in the background)
-  queuectl stop                     end the workers when their jobs are done (--now: at once)
-  queuectl status                   the spool and its workers at a glance
-  queuectl list [--state STATE]     the jobs
-  queuectl show JOB                 all about one job;  queuectl logs JOB: what it printed
-  queuectl dlq list | retry JOB     jobs that used up their tries
-  queuectl config                   the settings
-  queuectl init [DIR]               make a spool
-  queuectl doctor [--fix]           what is wrong with the spool, and what to type
+  enqueue "make all"    add a job: one word is a shell command
+  enqueue -- make all   add a program and its words, without a shell
+  run "make all"        add a job, show what it prints, exit as it did
+  again JOB             add a copy
 
-A JOB is any part of an id that fits one job only. `queuectl COMMAND --help` tells more, queuectl(1) all of it.
-Options everywhere: --spool DIR, -h --help, --version.
+  start [--count N]     run workers here (--detach: in the background)
+  stop                  end them when their jobs are done (--now: at once)
+  scale N, restart      more or fewer of them; anew, after an upgrade
+  install-service       have systemd run them from boot on
+
+  status, top           the spool and its workers at a glance, or live
+  list                  the jobs (--state, --name, --tag, --since, --grep)
+  show JOB, why JOB     all about one; why it is where it is
+  logs [-f] [JOB...]    what they printed, or print
+  wait [JOB...]         until they, or all, have ended
+
+  cancel, kill JOB...   end them, with all that they started
+  retry JOB...          try them again, now
+  edit JOB              in your editor
+  hold, release JOB...  let them wait, let them go
+  pause, resume         let nothing new start; go on
+  rm JOB..., clean      remove them and their logs; the old ones
+  dlq list              the jobs that used up their tries
+
+  config, init [DIR]    the settings; make a spool
+  doctor [--fix]        what is wrong with the spool, and what to type
+  completion SHELL      let the shell complete all this
+
+A JOB is any part of an id that fits one job only, @last or @failed.
+`queuectl COMMAND --help` tells more, with examples; queuectl(1) all of it.
+Options everywhere: --spool DIR, --color=WHEN, -h --help, --version.
 """
 
 LEAST_JOB, LEAST_COMMAND = 12, 8  # characters of a table's first and last column
 MOST_LOOKED_AT = 1000  # jobs of a state, by status
+LINES_SHOWN, MOST_SHOWN = 5, 4000  # lines, and bytes, of each stream that show prints
 MAY_RUN = (PENDING, FAILED, PROCESSING)
 MOST_WARNINGS = 100  # of a kind, in status
 EXIT_USAGE, EXIT_FAILED, EXIT_NO_WORKER, EXIT_LATER, EXIT_CONFIG = 2, 1, 3, 75, 78
@@ -77,7 +99,7 @@ ENQUEUE = """\
 Add a job and print its id.
 
 Usage:
-  queuectl enqueue [options] [--env=<pair>]... [--] [<word>...]
+  queuectl enqueue [options] [--env=<pair>]... [--tag=<text>]... [--] [<word>...]
 
 One word is a command for sh -c, or a job as a JSON object. After -- come a program and its words, without a shell.
 JSON may name the job with "id".
@@ -90,9 +112,14 @@ Options:
   --cwd=<dir>           Run there; in the current directory without it.
   --env=<pair>          NAME=VALUE for the job's environment; may be repeated.
   --name=<text>         A name for people.
+  --tag=<text>          A word to choose jobs by; may be repeated.
   --id=<id>             The id, instead of a new one.
+  --wait                Return when it has ended, and exit as it did; of several, 1 if one of them failed.
+  --follow              Show what it prints meanwhile, as run does.
   --from=<file>         Add a job for each line: a command, or a JSON object; - reads stdin. Lines that are blank or
                         begin with # are skipped.
+  --each=<file>         Add a job for each line that is not blank, with the line in the place of {}; - reads stdin. In a shell
+                        command it is quoted.
   -q --quiet            Say nothing on stderr.
   --spool=<dir>         The spool to use.
   -h --help             Print this.
@@ -101,7 +128,7 @@ Examples:
   queuectl enqueue "pg_dump shop | gzip > shop.gz" --max-retries 5 --timeout 600
   queuectl enqueue -- convert "in file.png" out.jpg
   queuectl enqueue '{"command": "make", "priority": 5}'
-  ls *.wav | sed 's/.*/lame "&"/' | queuectl enqueue --from -
+  ls *.wav | queuectl enqueue --each - -- lame {} {}.mp3
 """
 
 
@@ -112,15 +139,29 @@ def enqueue(words: dict) -> int:
         raise Wrong("--id names one job, and this would add several")
     spool = open_spool(words)
     jobs = spool.add_many([(words["--id"] or id, record) for id, record in records])
-    print("\n".join([printable(job.id) for job in jobs]), end="\n" if jobs else "")
+    print("\n".join([printable(job.id) for job in jobs]), end="\n" if jobs else "", flush=True)
     if not words["--quiet"]:
         _tell_of_workers(spool)
-    return 0
+    return _see_ended(spool, jobs, words) if words["--wait"] or words["--follow"] else 0
+
+
+def _see_ended(spool: Spool, jobs: list[Job], words: dict) -> int:
+    """Wait for the jobs that were added, and return the exit status for how they ended."""
+    if words["--follow"] and len(jobs) == 1:
+        return _follow_to_end(spool, jobs[0].id, words["--quiet"])
+    if words["--follow"]:
+        _follow_logs(spool, jobs, [1] * len(jobs), ("out", "err"), None)
+    from jobspool import follow
+
+    codes = [exit_code(job) for job in follow.ends(spool, [job.id for job in jobs], None)]
+    return codes[0] if len(codes) == 1 else int(any(codes))
 
 
 def _records(words: dict) -> list[dict]:
     """Return what is to be added, as the words on the command line or the lines of a file say."""
     given, source = words["<word>"], words["--from"]
+    if words["--each"] is not None:
+        return _records_each(words)
     if source is not None:
         if given:
             raise Wrong("give either --from or a command, not both")
@@ -136,6 +177,31 @@ def _records(words: dict) -> list[dict]:
     return [_record_in(given[0])]
 
 
+def _records_each(words: dict) -> list[dict]:
+    """Return a job for each line of the file, which stands for {} in the command's words."""
+    import shlex
+
+    given, source = words["<word>"], words["--each"]
+    if words["--from"] is not None:
+        raise Wrong("give either --from or --each, not both")
+    if not any("{}" in word for word in given):
+        raise Wrong(f"--each needs a command with {{}} in it: queuectl enqueue --each {source} -- PROGRAM {{}}")
+    if len(given) > 1 and not words["--"]:
+        raise Wrong(_both_corrections(given))
+    lines = [line for line in os.fsdecode(_content_of(source, "--each")).split("\n") if line.strip()]
+    if words["--"]:
+        return [{"argv": [word.replace("{}", line) for word in given]} for line in lines]
+    return [{"command": given[0].replace("{}", shlex.quote(line))} for line in lines]
+
+
+def _content_of(source: str, option: str) -> bytes:
+    """Return the file's content, or stdin's for -. Raises Wrong."""
+    try:
+        return sys.stdin.buffer.read() if source == "-" else _read(source)
+    except OSError as error:
+        raise Wrong(f"{option} {source}: {error.strerror}") from None
+
+
 def _both_corrections(given: list[str]) -> str:
     import shlex
 
@@ -147,10 +213,7 @@ def _both_corrections(given: list[str]) -> str:
 
 
 def _records_from(source: str) -> list[dict]:
-    try:
-        content = sys.stdin.buffer.read() if source == "-" else _read(source)
-    except OSError as error:
-        raise Wrong(f"--from {source}: {error.strerror}") from None
+    content = _content_of(source, "--from")
     records = []
     for place, line in enumerate(content.split(b"\n"), 1):
         if line.strip() and not line.lstrip().startswith(b"#"):
@@ -164,7 +227,7 @@ def _records_from(source: str) -> list[dict]:
 def _record_in(word: str) -> dict:
     """Return the job that one word describes: a JSON object, or a shell command."""
     if word.lstrip().startswith("{"):
-        record = parse(word.encode("utf-8", "surrogatepass"), 1 << 30, NEW_WORDS)
+        record = _parsed_json(word.encode("utf-8", "surrogatepass"))
         if "attempts" in record:
             raise NotAJob("attempts are the queue's to write: leave that key out")
         return record
@@ -173,6 +236,14 @@ def _record_in(word: str) -> dict:
     if not word.strip():
         raise NotAJob("the command is empty")
     return {"command": word}
+
+
+def _parsed_json(content: bytes) -> dict:
+    """Return the new job that the JSON says. Raises NotAJob, with the place where it is no JSON."""
+    try:
+        return parse(content, 1 << 30, NEW_WORDS)
+    except NotAJob as error:
+        raise NotAJob(f"{error}{_caret(content, str(error))}") from None
 
 
 def _is_list(word: str) -> bool:
@@ -194,6 +265,7 @@ def _options(words: dict) -> dict:
         "cwd": _cwd_of(words["--cwd"]),
         "env": _env_of(words["--env"]),
         "name": words["--name"],
+        "tags": words["--tag"] or None,
     }
     return {word: value for word, value in options.items() if value is not None}
 
@@ -266,6 +338,8 @@ Options:
   --count=<n>     How many workers; the setting `workers` without it.
   --detach        Run in the background; the log is logs/supervisor.log in the spool.
   --drain         End when nothing is left to do or to wait for.
+  --log-format=<format>
+                  text, a calm line for each event, or json, an object a line.
   --any-filesystem
                   Run even where the file system can't keep the promises.
   -q --quiet      Say nothing.
@@ -296,7 +370,14 @@ def start(words: dict) -> int:
         talk("workers run as root, and so will every job")
     if words["--detach"]:
         return _detach(spool, count, words)
-    return _supervise(spool, count, words["--drain"], _quiet if words["--quiet"] else _print_events)
+    return _supervise(spool, count, words["--drain"], _quiet if words["--quiet"] else _reporter(words["--log-format"]))
+
+
+def _reporter(form: str | None, clock: str = "%H:%M:%S") -> Callable[[list[dict]], None]:
+    """Return what tells of events in that form. Raises Wrong."""
+    if form not in (None, "text", "json"):
+        raise Wrong(f"--log-format is text or json, not {form!r}")
+    return lambda events: _print_events(events, None if form == "json" else clock)
 
 
 def _check_filesystem(spool: Spool) -> None:
@@ -320,8 +401,27 @@ def _count_of(text: str | None, spool: Spool) -> int:
 def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[list[dict]], None]) -> int:
     from jobspool.supervisor import Supervisor
 
-    Supervisor(spool, count, drain, report).serve()
+    manager = os.environ.pop("NOTIFY_SOCKET", None)  # which is not for jobs
+
+    def noted(events: list[dict]) -> None:
+        if any(event["event"] == "started" for event in events):
+            _notify(manager, "READY=1")
+        report(events)
+
+    Supervisor(spool, count, drain, noted if manager else report).serve()
     return 0
+
+
+def _notify(address: str, said: str) -> None:
+    """Tell the service manager that started us: sd_notify(3)."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
+        try:
+            to.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+            to.send(said.encode())
+        except OSError as error:
+            talk(f"can't tell {address} that we are ready: {error.strerror}")
 
 
 def _leave_job() -> None:
@@ -337,6 +437,7 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
     """Start the supervisor as a daemon, and return once it serves: daemon(7), the old way."""
     from jobspool import durable
 
+    tell = _reporter(words["--log-format"], "%Y-%m-%d %H:%M:%S")
     spool.ready()
     path = f"{spool.root}/logs/supervisor.log"
     log = durable.open_to_append(path, spool.file_mode(spool.settings()))
@@ -345,7 +446,7 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
         os.setsid()
         if os.fork() == 0:
             os.close(reader)
-            _serve_detached(spool, count, words["--drain"], log, writer)
+            _serve_detached(spool, count, words["--drain"], log, writer, tell)
         os._exit(0)
     os.wait()
     os.close(writer)
@@ -358,7 +459,7 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
     return 0
 
 
-def _serve_detached(spool: Spool, count: int, drain: bool, log: int, writer: int) -> None:
+def _serve_detached(spool: Spool, count: int, drain: bool, log: int, writer: int, tell: Callable[[list[dict]], None]) -> None:
     """Be the daemon; write our process id to `writer` once the workers are there. Doesn't return."""
     status = 1
     try:
@@ -373,7 +474,7 @@ def _serve_detached(spool: Spool, count: int, drain: bool, log: int, writer: int
             if any(event["event"] == "started" for event in events):
                 os.write(writer, f"{os.getpid()}\n".encode())
                 os.close(writer)
-            _print_events(events, "%Y-%m-%d %H:%M:%S")
+            tell(events)
 
         status = _supervise(spool, count, drain, report)
     except QueueError as error:
@@ -387,15 +488,19 @@ def _quiet(events: list[dict]) -> None:
     pass
 
 
-def _print_events(events: list[dict], clock: str = "%H:%M:%S") -> None:
-    """Print a calm line for each, at one go; what a full disk doesn't take is printed later.
+def _print_events(events: list[dict], clock: str | None) -> None:
+    """Print a calm line for each, at one go, or without a form of the clock an object; what a full disk doesn't take is kept.
 
     Where nobody can read any more, go on without.
     """
     if sys.stdout is None:
         return
-    now = time.strftime(clock)
-    said = "".join(f"{now} {_event_line(event)}\n" for event in events)
+    if clock is None:
+        now = iso(time.time())
+        said = "".join(json.dumps({"time": now, **event}) + "\n" for event in events)
+    else:
+        now = time.strftime(clock)
+        said = "".join(f"{now} {_event_line(event)}\n" for event in events)
     UNSAID.extend(said.encode(sys.stdout.encoding, sys.stdout.errors))
     try:
         while UNSAID:
@@ -421,6 +526,7 @@ def _event_line(event: dict) -> str:
         )
     lines = {
         "started": lambda: f"started     {counted(event['workers'], 'worker')}",
+        "scaled": lambda: f"workers     {counted(event['workers'], 'worker')} from now on",
         "moved": lambda: f"moved       {job}  moved away by hand: ended, nothing recorded",
         "recovered": lambda: f"recovered   {job}  {printable(event['why'])}: {event['state']}",
         "rejected": lambda: f"rejected    {job}  not a whole job, now in dead/: {printable(event['why'])}",
@@ -499,6 +605,149 @@ def _signal(entry: object, signum: int) -> None:
         raise QueueError(f"no right to stop process {entry.pid}: it belongs to another user") from None
 
 
+SCALE = """\
+Let so many workers run, now and from now on: running supervisors take it up at once.
+
+Usage:
+  queuectl scale [options] <n>
+
+Options:
+  --spool=<dir>   The spool to use.
+  -h --help       Print this.
+
+Examples:
+  queuectl scale 8
+"""
+
+
+def scale(words: dict) -> int:
+    from jobspool import config as settings
+    from jobspool import roster
+
+    spool = open_spool(words)
+    count = _count_of(words["<n>"], spool)
+    spool.ready()
+    settings.change(spool.root, "workers", count, spool.spare(), spool.file_mode(spool.settings()))
+    supervisors = sum(entry.role == roster.SUPERVISOR for entry in roster.living(spool))
+    if not supervisors:
+        talk(f"no worker is running: `queuectl start` will start {count}")
+    else:
+        talk_to_person(f"{counted(count, 'worker')}" + (f" for each of {supervisors} supervisors" if supervisors > 1 else ""))
+    return 0
+
+
+RESTART = """\
+Stop the workers when their jobs are done, and start as many in the background: after an upgrade.
+
+Usage:
+  queuectl restart [options]
+
+Options:
+  --now           Interrupt what runs: it is put back, and not counted as a try.
+  -q --quiet      Say nothing.
+  --spool=<dir>   The spool to use.
+  -h --help       Print this.
+
+Examples:
+  queuectl restart
+"""
+
+
+def restart(words: dict) -> int:
+    from jobspool import roster
+
+    spool = open_spool(words)
+    workers = sum(entry.role == roster.WORKER for entry in roster.living(spool))
+    if workers:
+        stop({**words, "--timeout": None})
+    count = str(workers) if workers else None
+    return start({**words, "--count": count, "--detach": True, "--drain": False, "--any-filesystem": False, "--log-format": None})
+
+
+SERVICE = """\
+Have systemd run the workers of this spool from boot on: writes a unit, and says what to type then.
+
+Usage:
+  queuectl install-service [options]
+
+Options:
+  --user          For this user's own systemd, from login on (`loginctl enable-linger`: from boot on).
+  --count=<n>     How many workers; the setting `workers` without it.
+  --print         Only print the unit.
+  --spool=<dir>   The spool to use.
+  -h --help       Print this.
+
+Examples:
+  queuectl install-service --user
+  queuectl --spool /srv/builds/spool install-service --print
+"""
+
+UNIT = """\
+[Unit]
+Description=queuectl workers of {spool}
+Documentation=man:queuectl(1)
+RequiresMountsFor={spool}
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={command} --spool {spool} start{count}
+ExecReload={command} --spool {spool} config list
+ExecStop={command} --spool {spool} stop --quiet --timeout 60
+KillMode=mixed
+KillSignal=SIGQUIT
+TimeoutStopSec=90
+Restart=on-failure
+{user}# What jobs need of this machine decides; take out what keeps yours from their work.
+LockPersonality=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictRealtime=yes
+
+[Install]
+WantedBy={target}
+"""
+
+
+def install_service(words: dict) -> int:
+    from jobspool import durable
+
+    spool = open_spool(words)
+    count = "" if words["--count"] is None else f" --count {_count_of(words['--count'], spool)}"
+    unit = _unit(spool, count, words["--user"])
+    if words["--print"]:
+        print(unit, end="")
+        return 0
+    name = f"queuectl-{re.sub('[^A-Za-z0-9_.-]+', '-', spool.root.strip('/'))}.service"
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    folder = f"{home}/systemd/user" if words["--user"] else "/etc/systemd/system"
+    path = f"{folder}/{name}"
+    durable.make_parents(path)
+    durable.replace(path, f"{path}.{os.getpid()}", unit.encode(), 0o644)
+    print(path)
+    systemctl = "systemctl --user" if words["--user"] else "systemctl"
+    talk(f"now type: {systemctl} daemon-reload && {systemctl} enable --now {name}")
+    return 0
+
+
+def _unit(spool: Spool, count: str, own: bool) -> str:
+    """Return the unit's text. What systemd would expand in paths is doubled: see systemd.service(5)."""
+    from jobspool.trust import user_name
+
+    def word(text: str) -> str:
+        text = text.replace("%", "%%")
+        return text if re.fullmatch(r"[\w./%+@:-]+", text) else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    program = os.path.abspath(sys.argv[0])
+    command = word(program) if os.access(program, os.X_OK) else f"{word(sys.executable)} {word(program)}"
+    user = "" if own else f"User={user_name(os.stat(spool.root).st_uid)}\n"
+    target = "default.target" if own else "multi-user.target"
+    return UNIT.format(command=command, spool=word(spool.root), count=count, user=user, target=target)
+
+
 # ---- status and list
 
 STATUS = """\
@@ -544,6 +793,7 @@ def _look_around(spool: Spool) -> dict:
     workers = [_worker(spool, entry) for entry in alive if entry.role == roster.WORKER]
     paused = os.path.lexists(f"{spool.root}/{PAUSED}")
     supervisors = [entry.pid for entry in alive if entry.role == roster.SUPERVISOR]
+    reason = pause_reason(spool) if paused else ""
     warnings += _warnings(spool, counts, len(workers), bool(supervisors), paused)
     others = {state: ignored(names) if len(names) > counts[state] else [] for state, names in listed.items()}
     warnings += _strange(spool, settings, counts, others, stats)
@@ -553,6 +803,7 @@ def _look_around(spool: Spool) -> dict:
         "oldest_pending": _earliest(stats[PENDING]),
         "next_due": _earliest(stats[FAILED]),
         "paused": paused,
+        "pause_reason": reason or None,
         "supervisors": supervisors,
         "workers": workers,
         "warnings": warnings,
@@ -609,7 +860,7 @@ def _warnings(spool: Spool, counts: dict[str, int], workers: int, served: bool, 
     elif waiting and not workers:
         warnings.append(f"{counted(waiting, 'job')} waiting and no worker is running: queuectl start")
     if paused:
-        warnings.append(f"paused: nothing new starts until {spool.root}/{PAUSED} is removed")
+        warnings.append(f"paused: nothing new starts until {spool.root}/{PAUSED} is removed: queuectl resume")
     return warnings
 
 
@@ -663,7 +914,8 @@ def _status_lines(spool: Spool, seen: dict) -> list[str]:
         if worker["job"] and worker["since"]:
             doing = f"{short(worker['job'])} for {span(now - seconds(worker['since']))}: {worker['command'] or ''}"
         lines.append(f"  {worker['name']}  {doing}")
-    lines.append(f"paused      {'yes' if seen['paused'] else 'no'}")
+    reason = f" ({seen['pause_reason']})" if seen["pause_reason"] else ""
+    lines.append(f"paused      {'yes' if seen['paused'] else 'no'}{reason}")
     shown = seen["warnings"][:10]
     lines += [f"warning     {warning}" for warning in shown]
     if len(seen["warnings"]) > len(shown):
@@ -759,8 +1011,16 @@ Usage:
   queuectl list [options]
 
 Options:
-  --state=<state>   Only these: pending, processing, done (or completed), failed, dead.
+  --state=<state>   Only jobs in this state: pending, processing, done (or completed), failed, dead.
+  --name=<glob>     Only jobs with a name like this, as 'nightly*'.
+  --tag=<text>      Only jobs with this tag.
+  --since=<age>     Only jobs that came to their state within this time: 90s, 10m, 1h, 7d.
+  --grep=<text>     Only jobs with this text in their command.
   --limit=<n>       Only the n that were added last.
+  --sort=<field>    In the order of this field, -field for the reverse: as in --format, and time.
+  --format=<text>   A line for each job with the fields that stand in braces: '{handle} {state} {exit}'. There are id, handle,
+                    state, name, command, priority, tries, when, reason, exit, duration, added and all words of the job's file.
+  -q --quiet        Only the ids, one a line: for `queuectl retry -` and the like.
   --json            One JSON object a line.
   --spool=<dir>     The spool to use.
   -h --help         Print this.
@@ -773,20 +1033,72 @@ Examples:
 
 def list_(words: dict) -> int:
     limit = _limit_of(words["--limit"])
-    wanted = words["--state"] and _state_of(words["--state"])
     spool = open_spool(words)
     settings = _settings_or_default(spool)
-    jobs = _newest(spool, (wanted,) if wanted else STATES, limit)
+    jobs = selected(spool, words, limit=limit)
+    if words["--sort"]:
+        jobs = _sorted(jobs, words["--sort"], settings)
+    if words["--format"] is not None:
+        print("".join(f"{_formatted(job, words['--format'], settings)}\n" for job in jobs), end="")
+        return 0
+    if words["--quiet"]:
+        print_lines([job.id for job in jobs], cut=False)
+        return 0
     if words["--json"]:
         for job in jobs:
             print(json.dumps(as_json(spool, job)))
         return 0
     if not jobs:
-        talk_to_person(f"no jobs{f' in {wanted}/' if wanted else ''} in {spool.root}")
+        talk_to_person(
+            f"no such jobs in {spool.root}"
+            if any(map(words.get, CHOICES))
+            else f'no jobs in {spool.root}: queuectl enqueue "COMMAND" adds one'
+        )
         return 0
     rows = [_row(job, settings) for job in jobs]
     print_table(("job", "state", "tries", "when", "exit", "command"), rows)
     return 0
+
+
+def _fields(job: Job, settings: object) -> dict:
+    """Return what --format and --sort may name of the job."""
+    last = job.attempts[-1] if job.attempts else {}
+    reason = why_dead(job) if job.state == DEAD else last.get("reason", "")
+    known = {"id": job.id, "handle": short(job.id), "state": job.state, "name": "", "priority": 0, "time": _came(job)}
+    known |= {"tries": tries(job, settings), "when": age(job), "reason": reason, "exit": last.get("exit", last.get("signal", ""))}
+    added = job.id if _is_own(job.id) else new_id(job.mtime, 0)
+    return {**known, "duration": last.get("duration", ""), "added": added, **job.record, "command": job.command}
+
+
+def _sorted(jobs: list[Job], field: str, settings: object) -> list[Job]:
+    name = field.removeprefix("-")
+    values = {id(job): _field(_fields(job, settings), name, "--sort") for job in jobs}
+
+    def place(job: Job) -> tuple:
+        value = values[id(job)]
+        return (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value))
+
+    return sorted(jobs, key=place, reverse=field.startswith("-"))
+
+
+def _formatted(job: Job, text: str, settings: object) -> str:
+    fields = _fields(job, settings)
+    line = re.sub(r"\{(\w+)\}", lambda found: printable(_as_text(_field(fields, found[1], "--format"))), text)
+    return line.replace("\\t", "\t").replace("\\n", "\n")
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _field(fields: dict, name: str, option: str) -> object:
+    from jobspool.job import WORDS
+
+    if name not in fields and name not in WORDS:
+        raise Wrong(
+            f"{option} knows no field {name!r}{did_you_mean(name, [*fields, *WORDS], ':')} `queuectl list --help` lists them"
+        )
+    return fields.get(name, "")
 
 
 def _limit_of(text: str | None) -> int | None:
@@ -855,6 +1167,8 @@ def age(job: Job) -> str:
     now = time.time()
     if job.state == PROCESSING:
         return f"for {span(now - job.ctime)}"
+    if "hold" in job.record and job.state in (PENDING, FAILED):
+        return "held"
     if job.state == FAILED:
         return f"due {when(job.mtime, now)}"
     if job.state == PENDING and job.mtime > now:
@@ -870,16 +1184,21 @@ The dead letter queue: jobs that used up their tries, and files that are no jobs
 Usage:
   queuectl dlq list [--json] [--limit=<n>] [--spool=<dir>]
   queuectl dlq retry (--all | [--] <job>...) [--spool=<dir>]
+  queuectl dlq show [--json] [--spool=<dir>] [--] <job>
+  queuectl dlq purge (--all | [--] <job>...) [--older-than=<age>] [--yes] [--spool=<dir>]
   queuectl dlq --help
 
 Options:
   --json          One JSON object a line.
   --limit=<n>     Only the newest n.
-  --all           Retry every job in it.
+  --all           Retry, or remove, every job in it.
+  --older-than=<age>
+                  Remove only those that died longer ago: 90s, 10m, 1h, 7d.
+  --yes           Don't ask a person who removes several.
   --spool=<dir>   The spool to use.
   -h --help       Print this.
 
-A job that is retried goes to pending/ with a full new set of tries.
+A job that is retried goes to pending/ with a full new set of tries; purge removes jobs and their logs.
 
 Examples:
   queuectl dlq list
@@ -889,7 +1208,20 @@ Examples:
 
 
 def dlq(words: dict) -> int:
+    if words["show"]:
+        return show({**words, "<job>": words["<job>"][0]})
+    if words["purge"]:
+        return _dlq_purge(words)
     return _dlq_retry(words) if words["retry"] else _dlq_list(words)
+
+
+def _dlq_purge(words: dict) -> int:
+    spool = open_spool(words)
+    age = _age_in(words, "--older-than")
+    jobs = _newest(spool, (DEAD,), None) if words["--all"] else [find(spool, handle, DEAD) for handle in _handles(words["<job>"])]
+    if alive := [job for job in jobs if job.state != DEAD]:
+        raise QueueError(f"{printable(alive[0].id)} is {alive[0].state}, not dead: `queuectl rm` removes any")
+    return _remove(spool, [job for job in jobs if age is None or time.time() - job.mtime > age], words)
 
 
 def _dlq_list(words: dict) -> int:
@@ -913,6 +1245,8 @@ def why_dead(job: Job) -> str:
     """Return in words why the job is in the dead letter queue."""
     if job.problem:
         return f"not a job: {job.problem}"
+    if "cancelled" in job.record:
+        return f"cancelled {job.record['cancelled']}"
     if not job.attempts:
         return "no attempt on record: moved there by hand, or not whole in time"
     if job.attempts[-1]["verdict"] not in ("dead", "failed"):
@@ -921,6 +1255,8 @@ def why_dead(job: Job) -> str:
 
 
 def _dlq_retry(words: dict) -> int:
+    from jobspool import hands
+
     spool = open_spool(words)
     settings = spool.settings()
     dead = list(spool.jobs(DEAD)) if words["--all"] else []
@@ -934,8 +1270,7 @@ def _dlq_retry(words: dict) -> int:
     refused = []
     for job in {job.id: job for job in jobs}.values():
         try:
-            _note_dead(spool, job, settings)
-            spool.move(job, PENDING)
+            hands.retry(spool, job, settings)
         except (QueueError, NoSuchJob) as error:
             refused.append(error)  # the others are retried all the same
         else:
@@ -953,15 +1288,779 @@ def _dlq_retry(words: dict) -> int:
     return 0
 
 
-def _note_dead(spool: Spool, job: Job, settings: object) -> None:
-    """Let a job that hands put into dead/ have its tries again, too. Raises TryAgain where somebody holds it for a while."""
-    from jobspool import claim
+# ---- which jobs
 
-    until = time.monotonic() + 1  # a supervisor may be noting it just now
-    while claim.note_dead(spool, job.id, settings) is None:
-        if time.monotonic() > until:
-            raise TryAgain(f"{printable(job.id)} is just being ended, or held: try again in a moment")
-        time.sleep(0.02)
+SELECTION = """\
+  --state=<state>   Only jobs in this state: pending, processing, done (or completed), failed, dead.
+  --name=<glob>     Only jobs with a name like this, as 'nightly*'.
+  --tag=<text>      Only jobs with this tag.
+  --since=<age>     Only jobs that came to their state within this time: 90s, 10m, 1h, 7d.
+  --grep=<text>     Only jobs with this text in their command.
+"""
+AS_JSON = "  --json            One JSON object a line, the job as it is then, instead of its id.\n"
+WHICH = """\
+A JOB is any part of an id that fits one job only, @last (the one that was added last), @failed (the one that failed last),
+or - for ids on stdin, as `queuectl list -q` prints them.
+"""
+CHOICES = ("--state", "--name", "--tag", "--since", "--grep")
+AGES = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def chosen(spool: Spool, words: dict, first: str | None = None, states: Iterable[str] = STATES) -> list[Job]:
+    """Return the jobs that the words name, and those in these states that they select, each once."""
+    jobs = [find(spool, handle, first) for handle in _handles(words["<job>"])]
+    if any(words.get(choice) for choice in CHOICES):
+        jobs += selected(spool, words, states)
+    elif not words["<job>"] and not words.get("--all"):
+        raise Wrong("which job? Give a part of its id, @last, @failed, or a choice such as --state failed")
+    return list({(job.state, job.id): job for job in jobs}.values())
+
+
+def _handles(handles: list[str]) -> list[str]:
+    """Return the handles, with those that stdin lists in the place of -."""
+    return [each for handle in handles for each in (sys.stdin.read().split("\n") if handle == "-" else [handle]) if each]
+
+
+def selected(spool: Spool, words: dict, states: Iterable[str] = STATES, limit: int | None = None) -> list[Job]:
+    """Return the jobs that the options choose, the newest last."""
+    wanted = words.get("--state") and _state_of(words["--state"])
+    since = _age_in(words, "--since")
+    jobs = _newest(spool, (wanted,) if wanted else states, None if any(map(words.get, CHOICES[1:])) else limit)
+    now = time.time()
+    jobs = [job for job in jobs if _fits(job, words) and (since is None or now - _came(job) <= since)]
+    return jobs[-limit:] if limit else jobs
+
+
+def _fits(job: Job, words: dict) -> bool:
+    if words["--name"] is not None:
+        from fnmatch import fnmatchcase
+
+        if not fnmatchcase(job.record.get("name", ""), words["--name"]):
+            return False
+    if words["--tag"] is not None and words["--tag"] not in job.record.get("tags", ()):
+        return False
+    return words["--grep"] is None or words["--grep"] in job.command
+
+
+def _came(job: Job) -> float:
+    """Return when the job came to its state: the mtime of one that waits for its time is of the future."""
+    return job.mtime if job.state in (DONE, DEAD) else job.ctime
+
+
+def _age_in(words: dict, option: str) -> float | None:
+    """Return the seconds that the option's value names. Raises Wrong."""
+    text = words[option]
+    if text is None:
+        return None
+    size = AGES.get(text[-1:].lower(), 0) if not text[-1:].isdigit() else 1
+    try:
+        value = float(text.rstrip("smhdwSMHDW")) * size
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e11:
+        raise Wrong(f"{option} takes a time such as 90s, 10m, 1h or 7d, not {text!r}")
+    return value
+
+
+def _mentioned(spool: Spool, word: str) -> Job:
+    """Return the job that @last or @failed stands for. Raises NoSuchJob."""
+    if word == "@last":
+        found = _added_last(spool, {state: spool.names(state) for state in STATES}, 1)
+    elif word == "@failed":
+        stats = {(state, id): found for state in (FAILED, DEAD) for id, found in _stats(spool, state, spool.names(state)).items()}
+        found = [max(stats, key=lambda place: stats[place].st_ctime_ns)] if stats else []
+    else:
+        raise Wrong(f"{word}: there are @last, the job that was added last, and @failed, the one that failed last")
+    if not found or not (job := spool.read(*found[0])):
+        raise NoSuchJob(f"no job {'has failed' if word == '@failed' else 'is there'} in {spool.root}")
+    return job
+
+
+def _each(spool: Spool, jobs: list[Job], words: dict, deed: Callable[[Job], object]) -> int:
+    """Do it to each job and print the ids of those to which it was done; go on behind what is refused, and exit 1 then."""
+    refused = []
+    for job in jobs:
+        try:
+            deed(job)
+        except (QueueError, NoSuchJob) as error:
+            refused.append(error)
+        else:
+            print(_done_to(spool, job) if words.get("--json") else printable(job.id), flush=True)
+    for error in refused[:-1]:
+        talk(str(error))
+    if refused:
+        raise refused[-1]
+    return 0
+
+
+def _done_to(spool: Spool, job: Job) -> str:
+    """Return the job as it lies there now, as JSON; one that is no more says so."""
+    try:
+        return json.dumps(as_json(spool, spool.find(f"{job.id}.json")))
+    except NoSuchJob:
+        return json.dumps({"id": job.id, "state": None})
+
+
+# ---- what a person does to jobs
+
+CANCEL = f"""\
+Cancel jobs: those that wait go to dead/ with the reason, those that run are ended: TERM, their grace, KILL.
+Returns when no process of them is left.
+
+Usage:
+  queuectl cancel [options] [--] [<job>...]
+
+{WHICH}
+Options:
+  --reason=<text>   Why, for whoever wonders.
+{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl cancel k7m3q9
+  queuectl cancel --name 'nightly*' --reason "the disk is full"
+  queuectl cancel --state pending
+"""
+
+
+def cancel(words: dict) -> int:
+    from jobspool import hands
+
+    spool = open_spool(words)
+    settings = spool.settings()
+    jobs = chosen(spool, words, states=MAY_RUN)
+    why = f"by {_person()}" + (f": {words['--reason']}" if words["--reason"] else "")
+    return _each(spool, jobs, words, lambda job: hands.cancel(spool, job, why, settings))
+
+
+def _person() -> str:
+    """Return the name of the user who runs us, also behind sudo."""
+    from jobspool.trust import user_name
+
+    return os.environ.get("SUDO_USER") or user_name(os.getuid())
+
+
+KILL = f"""\
+End running jobs as cancel does; or with a signal, send that to each of their processes, and let it take its course.
+
+Usage:
+  queuectl kill [options] [--] [<job>...]
+
+{WHICH}
+Options:
+  --signal=<name>   Send only this: HUP, 10, ...; also as -HUP or -10.
+  --reason=<text>   Why, for whoever wonders.
+{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl kill k7m3q9
+  queuectl kill -USR1 k7m3q9
+"""
+
+
+def kill(words: dict) -> int:
+    if words["--signal"] is None:
+        return cancel(words)
+    from jobspool import hands
+
+    number = _signal_of(words["--signal"])
+    spool = open_spool(words)
+    return _each(spool, chosen(spool, words, PROCESSING, (PROCESSING,)), words, lambda job: hands.signal(spool, job, number))
+
+
+def _signal_of(text: str) -> int:
+    import signal
+
+    name = text.upper().removeprefix("SIG")
+    try:
+        return signal.Signals(int(name)) if name.isdecimal() else signal.Signals[f"SIG{name}"]
+    except (ValueError, KeyError):
+        names = [each.name.removeprefix("SIG") for each in signal.Signals]
+        raise Wrong(f"there is no signal {text!r}{did_you_mean(name, names, ':')} `kill -l` lists them") from None
+
+
+RETRY = f"""\
+Try jobs again, now: dead ones with a full new set of tries, failed ones with those that are left.
+
+Usage:
+  queuectl retry [options] [--] [<job>...]
+
+{WHICH}
+Options:
+  --failed          All that failed and wait for their next try.
+  --all             All that failed or are dead.
+  --reset           With a full new set of tries for failed ones, too.
+  --edit            Edit each of them first.
+{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl retry @failed
+  queuectl retry --all --since 1h
+  queuectl list --state failed -q | queuectl retry -
+"""
+
+
+def retry(words: dict) -> int:
+    from jobspool import hands
+
+    spool = open_spool(words)
+    settings = spool.settings()
+    states = (FAILED,) if words["--failed"] else (FAILED, DEAD)
+    words["--all"] = words["--all"] or words["--failed"]
+    jobs = selected(spool, words, states) if words["--all"] else chosen(spool, words, states=states)
+    jobs = [job for job in jobs if not job.problem or not words["--all"]]
+    if words["--edit"]:
+        for job in jobs:
+            edit({**words, "<job>": f"{job.id}.json"})
+        jobs = [spool.find(f"{job.id}.json") for job in jobs]
+    status = _each(spool, jobs, words, lambda job: hands.retry(spool, job, settings, words["--reset"]))
+    _tell_of_workers(spool) if jobs else talk_to_person(f"nothing to retry in {spool.root}")
+    return status
+
+
+HOLD = f"""\
+Let jobs wait until they are released.
+
+Usage:
+  queuectl hold [options] [--] [<job>...]
+
+{WHICH}
+Options:
+  --reason=<text>   Why, for whoever wonders.
+{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl hold k7m3q9 --reason "until the tape is in"
+"""
+
+
+def hold(words: dict) -> int:
+    from jobspool import hands
+
+    spool = open_spool(words)
+    settings = spool.settings()
+    reason = words["--reason"] or f"by {_person()}"
+    return _each(
+        spool, chosen(spool, words, states=(PENDING, FAILED)), words, lambda job: hands.hold(spool, job, reason, settings)
+    )
+
+
+RELEASE = f"""\
+Let held jobs be in line again, where they were.
+
+Usage:
+  queuectl release [options] [--] [<job>...]
+
+{WHICH}
+Options:
+  --all             All that are held.
+{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl release k7m3q9
+  queuectl release --all
+"""
+
+
+def release(words: dict) -> int:
+    from jobspool import hands
+
+    spool = open_spool(words)
+    settings = spool.settings()
+    jobs = selected(spool, words, (PENDING, FAILED)) if words["--all"] else chosen(spool, words, states=(PENDING, FAILED))
+    jobs = [job for job in jobs if "hold" in job.record or words["<job>"]]
+    return _each(spool, jobs, words, lambda job: hands.release(spool, job, settings))
+
+
+PAUSE = """\
+Let nothing new start, in the whole spool; what runs goes on. The same as `touch paused` in it.
+
+Usage:
+  queuectl pause [options]
+
+Options:
+  --reason=<text>   Why, for whoever wonders.
+  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl pause --reason "backup until 6"
+"""
+
+
+def pause(words: dict) -> int:
+    from jobspool import hands
+
+    spool = open_spool(words)
+    hands.pause(spool, words["--reason"] or "", spool.settings())
+    talk_to_person(f"paused {spool.root}: `queuectl resume` lets jobs start again")
+    return 0
+
+
+RESUME = """\
+Let jobs start again in a spool that is paused. The same as `rm paused` in it.
+
+Usage:
+  queuectl resume [options]
+
+Options:
+  --spool=<dir>   The spool to use.
+  -h --help       Print this.
+
+Examples:
+  queuectl resume
+"""
+
+
+def resume(words: dict) -> int:
+    from jobspool import hands
+
+    spool = open_spool(words)
+    talk_to_person(f"{spool.root} {'goes on' if hands.resume(spool) else 'was not paused'}")
+    return 0
+
+
+RM = f"""\
+Remove jobs and their logs: never what runs.
+
+Usage:
+  queuectl rm [options] [--] [<job>...]
+
+{WHICH}
+Options:
+  --yes             Don't ask a person who removes several.
+{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl rm k7m3q9
+  queuectl rm --state dead --name 'test*'
+"""
+
+
+def rm(words: dict) -> int:
+
+    spool = open_spool(words)
+    return _remove(spool, chosen(spool, words, states=(PENDING, FAILED, DONE, DEAD)), words)
+
+
+def _remove(spool: Spool, jobs: list[Job], words: dict) -> int:
+    """Remove the jobs and their logs, once a person who is there has agreed to several."""
+    from jobspool import hands
+
+    if len(jobs) > 1 and not words["--yes"] and not _agreed(f"remove {counted(len(jobs), 'job')} and their logs?"):
+        raise QueueError("nothing was removed")
+    return _each(spool, jobs, words, lambda job: hands.remove(spool, job))
+
+
+def _agreed(question: str) -> bool:
+    """Ask the person, if one is there, and tell whether that is a yes; a script is not asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    print(f"queuectl: {printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+AGAIN = f"""\
+Add copies of jobs, which are in any state, and print their ids.
+
+Usage:
+  queuectl again [options] [--] [<job>...]
+
+{WHICH}
+Options:
+{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl again @last
+"""
+
+
+def again(words: dict) -> int:
+    from jobspool import hands
+
+    spool = open_spool(words)
+    for job in chosen(spool, words):
+        copy = hands.again(spool, job)
+        print(_done_to(spool, copy) if words["--json"] else printable(copy.id), flush=True)
+    _tell_of_workers(spool)
+    return 0
+
+
+EDIT = """\
+Edit a job in $VISUAL, $EDITOR or vi. It is held meanwhile, so that it does not run; it is put back only if it is a whole job, and
+stays as it was where it isn't, or the editor fails.
+
+Usage:
+  queuectl edit [options] [--] <job>
+
+Options:
+  --spool=<dir>   The spool to use.
+  -h --help       Print this.
+
+Examples:
+  queuectl edit @failed
+"""
+
+
+def edit(words: dict) -> int:
+    spool = open_spool(words)
+    settings = spool.settings()
+    job = find(spool, words["<job>"])
+    if job.state == PROCESSING:
+        raise QueueError(f"{printable(job.id)} is running: cancel it first, or wait for its end")
+    if job.problem:
+        return _edit_file(spool, job, settings)
+    from jobspool import hands
+
+    held = job.state in (PENDING, FAILED) and "hold" not in job.record
+    if held:
+        hands.hold(spool, job, f"edited by {_person()}, process {os.getpid()}", settings)
+    new = None
+    try:
+        new = _edited(
+            spool, {word: value for word, value in job.record.items() if word not in ("attempts", "cancelled")}, settings
+        )
+    finally:
+        job = spool.find(f"{job.id}.json")
+        if new is None and held and "hold" in job.record:
+            hands.release(spool, job, settings)
+    if new is not None:
+        hands.replace(spool, job, new, settings)
+    talk_to_person(f"{short(job.id)} is {'changed' if new is not None else 'as it was'}, and {job.state}")
+    return 0
+
+
+def _edit_file(spool: Spool, job: Job, settings: object) -> int:
+    """Let a file that is no job become one."""
+    path = spool.path(job.state, job.id)
+    new = _edited(spool, _read(path), settings)
+    if new is not None:
+        from jobspool import durable
+        from jobspool.job import written
+
+        durable.replace(path, spool.spare(), written(new), spool.file_mode(settings))
+        talk_to_person(f"{short(job.id)} is a whole job now: `queuectl retry {short(job.id)}` runs it")
+    return 0
+
+
+def _edited(spool: Spool, before: dict | bytes, settings: object) -> dict | None:
+    """Return the job as the person has it now, None where it is as before. Raises QueueError where it is given up."""
+    from jobspool import durable
+    from jobspool.job import written
+
+    content = before if isinstance(before, bytes) else written(before)
+    path = f"{spool.spare()}.json"
+    os.close(durable.write_new(path, content))
+    try:
+        while True:
+            _call_editor(path)
+            now = _read(path)
+            if now == content:
+                return None
+            try:
+                record = parse(now, settings.max_job_bytes)
+                if "attempts" in record:
+                    raise NotAJob("attempts are the queue's to write: leave that key out")
+                return record
+            except NotAJob as error:
+                complain(f"it is not a whole job: {error}{_caret(now, str(error))}", EXIT_FAILED)
+                if not _asked("[e]dit it again, or [g]ive up?", "e"):
+                    raise QueueError("given up: the job is as it was") from None
+    finally:
+        durable.remove(path)
+
+
+def _call_editor(path: str) -> None:
+    import shlex
+    import subprocess
+
+    words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    try:
+        status = subprocess.run([*words, path], check=False).returncode
+    except OSError as error:
+        raise QueueError(f"can't run the editor {words[0]}: {error.strerror}: set EDITOR") from None
+    if status:
+        raise QueueError(f"{words[0]} ended with {status}: the job is as it was")
+
+
+def _caret(content: bytes, problem: str) -> str:
+    """Return the line where the problem is, with a caret under its place, "" where it has none."""
+    found = re.search(r"line (\d+) column (\d+)", problem)
+    if not found:
+        return ""
+    line, column = int(found[1]), int(found[2])
+    text = content.decode("utf-8", "replace").split("\n")[line - 1]
+    text, column = (
+        (text, column) if column < 60 else ("…" + text[column - 40 :], 42)
+    )  # a long line is shown from before the place
+    text = text[:100]
+    return f"\n  {printable(text)}\n  {' ' * len(printable(text[: column - 1]))}^"
+
+
+def _asked(question: str, wanted: str) -> bool:
+    """Ask the person, and tell whether the answer is the wanted letter; where nobody is there, it isn't."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"queuectl: {question} ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower().startswith(wanted)
+
+
+CLEAN = """\
+Remove old jobs and their logs: of done/, or of the state that is given; never what runs.
+
+Usage:
+  queuectl clean [options]
+
+Options:
+  --older-than=<age>   Only those that came there longer ago: 90s, 10m, 1h, 7d.
+  --keep=<n>           All but the newest n.
+  --dry-run            Only print which.
+  --json               One JSON object a line instead of ids.
+  --yes                Don't ask a person who removes several.
+  --state=<state>      Of this state: done (without it), pending, failed or dead.
+  --name=<glob>        Only jobs with a name like this, as 'nightly*'.
+  --tag=<text>         Only jobs with this tag.
+  --since=<age>        Only jobs that came to their state within this time.
+  --grep=<text>        Only jobs with this text in their command.
+  --spool=<dir>        The spool to use.
+  -h --help            Print this.
+
+Examples:
+  queuectl clean --older-than 7d
+  queuectl clean --state dead --keep 100 --dry-run
+"""
+
+
+def clean(words: dict) -> int:
+
+    spool = open_spool(words)
+    words["--state"] = words["--state"] or DONE
+    if _state_of(words["--state"]) == PROCESSING:
+        raise Wrong("what runs is not removed: queuectl cancel ends it")
+    age, keep = _age_in(words, "--older-than"), _count_in(words, "--keep")
+    now = time.time()
+    jobs = sorted(selected(spool, words), key=_came)
+    jobs = [job for job in jobs[: len(jobs) - (keep or 0)] if age is None or now - _came(job) > age]
+    if words["--dry-run"]:
+        for job in jobs:
+            print(json.dumps(as_json(spool, job)) if words["--json"] else printable(job.id))
+        return 0
+    return _remove(spool, jobs, words)
+
+
+# ---- top
+
+TOP = """\
+Watch the spool: counts, workers with their jobs, what comes next, what failed last; redrawn when something happens.
+
+Usage:
+  queuectl top [options]
+
+Options:
+  --once          Draw it once, and end: without a terminal that is what it does.
+  --spool=<dir>   The spool to use.
+  -h --help       Print this.
+
+Keys: up and down choose a job, l shows its log, c cancels it, r tries it again, h holds or releases it, p pauses or resumes the
+spool, q quits.
+
+`queuectl watch` is the same.
+"""
+MOST_DRAWN = 1000  # jobs of a state that are read for the screen
+FRAME = 0.1  # seconds at least between two drawings
+KEYS = {"\x1b[A": "up", "k": "up", "\x1b[B": "down", "j": "down", "\x03": "q", "\x04": "q"}
+
+
+def top(words: dict) -> int:
+    spool = open_spool(words)
+    screen = Screen(spool)
+    if words["--once"] or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        screen.look()
+        print_lines([text for text, _ in screen.lines(80, 1000)])
+        return 0
+    return screen.run()
+
+
+class Screen:
+    """The live screen: look() reads the spool, lines() lays it out, run() draws and obeys keys until the person quits."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.said = ""  # of the last key
+        self.at = 0  # which of the jobs shown is chosen
+        self.chosen: str | None = None  # its id, once the person has chosen
+        self.jobs: list[Job] = []  # that are shown, in their order
+
+    def look(self) -> None:
+        """See what lies in the spool now."""
+        from heapq import nlargest, nsmallest
+
+        spool = self.spool
+        self.seen = _look_around(spool)
+        stats = {state: _stats(spool, state, _to_look_at(spool.names(state))) for state in (PENDING, FAILED, DEAD)}
+        first = nsmallest(MOST_DRAWN, stats[PENDING], key=lambda id: stats[PENDING][id].st_mtime_ns)
+        waiting = [job for id in first if (job := spool.read(PENDING, id))]
+        self.next = sorted(waiting, key=lambda job: ("hold" in job.record, -job.record.get("priority", 0), job.mtime, job.id))
+        failed = nlargest(20, ((found.st_ctime_ns, state, id) for state in (FAILED, DEAD) for id, found in stats[state].items()))
+        self.failed = [job for _, state, id in failed if (job := spool.read(state, id))]
+        running = [worker["job"] for worker in self.seen["workers"] if worker["job"]]
+        self.running = [job for id in running if (job := spool.read(PROCESSING, id))]
+
+    def lines(self, width: int, height: int) -> list[tuple[str, str]]:
+        """Return the screen's lines, each with its style, no wider nor more than there is room for."""
+        counts = "   ".join(f"{state} {count}" for state, count in self.seen["states"].items())
+        paused = (
+            "   PAUSED" + (f" ({self.seen['pause_reason']})" if self.seen["pause_reason"] else "") if self.seen["paused"] else ""
+        )
+        found = [(f"{self.spool.root}{paused}", "bold"), (counts, "")]
+        self.jobs = []
+        busy = {worker["job"] for worker in self.seen["workers"]}
+        idle = sum(not worker["job"] for worker in self.seen["workers"])
+        room = max(3, height - len(found) - 7)
+        found += self._part(f"running: {counted(len(self.seen['workers']), 'worker')}, {idle} idle", self.running, room // 3)
+        found += self._part("next", [job for job in self.next if job.id not in busy], room // 3)
+        found += self._part("failed last", self.failed, room - 2 * (room // 3))
+        self.at = next((i for i, job in enumerate(self.jobs) if job.id == self.chosen), min(self.at, max(0, len(self.jobs) - 1)))
+        return found[: max(1, height - 1)]
+
+    def _part(self, title: str, jobs: list[Job], most: int) -> list[tuple[str, str]]:
+        shown = jobs[: max(1, most)]
+        lines = [("", ""), (title + (f" ({len(shown)} of {len(jobs)})" if len(jobs) > len(shown) else ""), "bold")]
+        for job in shown:
+            self.jobs.append(job)
+            what = why_dead(job) if job.state == DEAD else age(job)
+            lines.append(
+                (f"  {short(job.id):<12} {what[:24]:<24} {job.command or job.problem or ''}", f"job {len(self.jobs) - 1}")
+            )
+        return lines if shown else [*lines, ("  none", "dim")]
+
+    def run(self) -> int:
+        """Draw at each event, and obey keys."""
+        import select
+        import termios
+        import tty
+
+        from rich.console import Console
+        from rich.live import Live
+
+        from jobspool.watch import Watch
+
+        before = termios.tcgetattr(0)
+        folders = {self.spool.folder(state): ("deleted",) for state in STATES}
+        console = Console(highlight=False, markup=False)
+        try:
+            tty.setcbreak(0)
+            with (
+                Watch({**folders, self.spool.root: ("deleted",), f"{self.spool.root}/workers": ("deleted", "modified")}) as watch,
+                Live(console=console, screen=True, auto_refresh=False) as live,
+            ):
+                self._live, self._terminal = live, before
+                poll = select.poll()
+                for source in (0, watch):
+                    poll.register(source, select.POLLIN)
+                while True:
+                    self.look()
+                    live.update(self._drawn(console), refresh=True)
+                    ready = dict(poll.poll(1000))  # times go by on the screen
+                    if 0 in ready and not self._obey(os.read(0, 64).decode("utf-8", "replace")):
+                        return 0
+                    if watch.fileno() in ready:
+                        time.sleep(FRAME)
+                        watch.take()
+        except OSError as error:
+            if error.errno != errno.EIO:  # the terminal was closed
+                raise
+            return EXIT_INTERRUPTED
+        finally:
+            try:
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
+            except termios.error:
+                pass  # the terminal is gone
+
+    def _drawn(self, console: object) -> object:
+        from rich.text import Text
+
+        width, height = console.size
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for line, style in self.lines(width, height):
+            chosen = style == f"job {self.at}"
+            text.append(printable(line)[: width - 1], "reverse" if chosen else style if style in ("bold", "dim") else "")
+            text.append("\n")
+        text.append(printable(self.said or "l log  c cancel  r retry  h hold  p pause  q quit")[: width - 1], "dim")
+        return text
+
+    def _obey(self, typed: str) -> bool:
+        """Do what the key says; False to quit."""
+        if not typed:
+            return False
+        key = KEYS.get(typed, typed)
+        self.said = ""
+        if key == "q":
+            return False
+        if key in ("up", "down"):
+            self.at = max(0, min(len(self.jobs) - 1, self.at + (1 if key == "down" else -1)))
+            self.chosen = self.jobs[self.at].id if self.jobs else None
+            return True
+        try:
+            self.said = self._do(key)
+        except (QueueError, NoSuchJob) as error:
+            self.said = str(error)
+        return True
+
+    def _do(self, key: str) -> str:
+        """Do it, and return what to say of it."""
+        from jobspool import hands
+
+        settings = self.spool.settings()
+        if key == "p":
+            if os.path.lexists(f"{self.spool.root}/{PAUSED}"):
+                hands.resume(self.spool)
+                return "resumed"
+            hands.pause(self.spool, f"by {_person()}", settings)
+            return "paused"
+        if key not in "lcrh" or not self.jobs:
+            return ""
+        job = self.spool.find(f"{self.jobs[self.at].id}.json")
+        if key == "l":
+            self._show_log(job)
+            return ""
+        if key == "c":
+            hands.cancel(self.spool, job, f"by {_person()}", settings)
+            return f"{short(job.id)} is cancelled"
+        if key == "r":
+            hands.retry(self.spool, job, settings)
+            return f"{short(job.id)} is tried again"
+        if "hold" in job.record:
+            hands.release(self.spool, job, settings)
+            return f"{short(job.id)} is released"
+        hands.hold(self.spool, job, f"by {_person()}", settings)
+        return f"{short(job.id)} is held"
+
+    def _show_log(self, job: Job) -> None:
+        """Show what the job prints, until Ctrl-C or its end; then back."""
+        import termios
+
+        self._live.stop()
+        termios.tcsetattr(0, termios.TCSADRAIN, self._terminal)
+        try:
+            print(f"--- {short(job.id)}: {printable(job.command)}")
+            number = _last_attempt(self.spool, job)
+            _follow_logs(self.spool, [job], [number or 1], ("out", "err"), 1000) if number else print("it has not run yet")
+            print("--- Enter goes back", end="", flush=True)
+            sys.stdin.readline()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            import tty
+
+            tty.setcbreak(0)
+            self._live.start(refresh=True)
 
 
 # ---- config
@@ -1066,8 +2165,32 @@ def _show_lines(spool: Spool, job: Job) -> list[str]:
         elif word == "argv":
             lines.append(f"argv        {job.command}")
     lines.append(f"file        {spool.path(job.state, job.id)}")
+    if job.problem and (place := _place_in(spool.path(job.state, job.id), job.problem)):
+        lines += place.strip("\n").split("\n")
     lines += [f"attempt {attempt.get('number', '?'):<3} {_attempt_words(attempt)}" for attempt in job.attempts]
     lines += [f"log         {path} ({size} bytes)" for path, size in _logs(spool, job)]
+    return [*lines, *_last_lines(spool, job)]
+
+
+def _place_in(path: str, problem: str) -> str:
+    """Return where in the file the problem is, "" where it has no place or can't be read."""
+    try:
+        with open(path, "rb", opener=lambda path, _: os.open(path, READ)) as file:
+            return _caret(file.read(1 << 20), problem)
+    except OSError:
+        return ""
+
+
+def _last_lines(spool: Spool, job: Job) -> list[str]:
+    """Return the last lines that its newest attempt has printed."""
+    from jobspool.follow import Stream
+
+    lines = []
+    for stream in ("out", "err"):
+        log = Stream(spool.log_path(job.id, max(1, _last_attempt(spool, job)), stream), LINES_SHOWN)
+        text = b"".join(log.read())[-MOST_SHOWN:].decode("utf-8", "backslashreplace")
+        log.close()
+        lines += [f"std{stream:<8} {line}" for line in text.splitlines()]
     return lines
 
 
@@ -1076,6 +2199,10 @@ def _state_words(job: Job, settings: object) -> str:
         return f": not a whole job: {job.problem}"
     if job.state == DEAD:
         return f" for {span(time.time() - job.mtime)}: {why_dead(job)}"
+    if job.state in (PENDING, FAILED) and "hold" in job.record:
+        return f", held ({job.record['hold']})"
+    if job.state == FAILED:
+        return f": {_why_failed(job, settings)}, {tries(job, settings)} tries"
     return f", {age(job)}, {tries(job, settings)} tries"
 
 
@@ -1106,38 +2233,163 @@ def _logs(spool: Spool, job: Job) -> list[tuple[str, int]]:
 
 
 LOGS = """\
-Print what a job printed, byte by byte: its newest attempt's standard output, or what the options say.
+Print what jobs printed, byte by byte: standard output on stdout, standard error on stderr, of their newest attempt.
+Without a JOB: of the job that ran last.
 
 Usage:
-  queuectl logs [options] [--] <job>
+  queuectl logs [options] [--] [<job>...]
 
 Options:
+  -f --follow     Go on while the job runs, from attempt to attempt, until it is done or dead.
+  --tail=<n>      Only the last n lines of each stream.
   --attempt=<n>   That attempt's; the first is 1.
-  --stderr        Its standard error instead.
+  --stdout        Only its standard output.
+  --stderr        Only its standard error, on stdout.
   --spool=<dir>   The spool to use.
   -h --help       Print this.
 
+Several jobs: each line begins with the job's handle.
+
 Examples:
-  queuectl logs k7m3q9
+  queuectl logs -f
   queuectl logs k7m3q9 --attempt 1 --stderr
+  queuectl logs --tail 20 k7m3q9 p4x1z8
 """
 
 
 def logs(words: dict) -> int:
+    if words["--stdout"] and words["--stderr"]:
+        raise Wrong("--stdout or --stderr: without either there are both")
     spool = open_spool(words)
-    job = find(spool, words["<job>"])
-    last = len(job.attempts) + (job.state == PROCESSING or _printed_more(spool, job))
-    attempt = _attempt_of(words["--attempt"], last) or last
+    jobs = [find(spool, handle) for handle in _handles(words["<job>"])] or [_ran_last(spool)]
+    jobs = list({job.id: job for job in jobs}.values())
+    streams = ("err",) if words["--stderr"] else ("out",) if words["--stdout"] else ("out", "err")
+    tail = _count_in(words, "--tail")
+    if words["--follow"]:
+        numbers = [_attempt_of(words["--attempt"], _last_attempt(spool, job)) or _last_attempt(spool, job) or 1 for job in jobs]
+        return _follow_logs(spool, jobs, numbers, streams, tail)
+    with _pager(spool, jobs, tail):
+        for job in jobs:
+            _print_logs(spool, job, streams, tail, words["--attempt"], len(jobs) > 1)
+    return 0
+
+
+@contextmanager
+def _pager(spool: Spool, jobs: list[Job], tail: int | None) -> Iterator[None]:
+    """Let what is printed meanwhile go through $PAGER, where a person sees it, and it is longer than the terminal."""
+    if not os.environ.get("PAGER") or not sys.stdout.isatty() or not _is_long(spool, jobs, tail):
+        yield
+        return
+    import shlex
+    import subprocess
+
+    ours = [os.dup(1), os.dup(2)]
+    with subprocess.Popen(shlex.split(os.environ["PAGER"]), stdin=subprocess.PIPE) as pager:
+        try:
+            for descriptor in (1, 2):
+                os.dup2(pager.stdin.fileno(), descriptor)
+            yield
+            sys.stdout.flush()
+        except BrokenPipeError:
+            pass  # the person has seen enough
+        finally:
+            for descriptor, own in enumerate(ours, 1):
+                os.dup2(own, descriptor)
+                os.close(own)
+
+
+def _is_long(spool: Spool, jobs: list[Job], tail: int | None) -> bool:
+    from jobspool.follow import Stream
+
+    lines = 0
+    for job in jobs:
+        for stream in ("out", "err"):
+            log = Stream(spool.log_path(job.id, max(1, _last_attempt(spool, job)), stream), tail)
+            lines += sum(piece.count(b"\n") for piece in islice(log.read(), 2))
+            log.close()
+    return lines >= os.get_terminal_size(1).lines
+
+
+def _ran_last(spool: Spool) -> Job:
+    from jobspool.follow import last_run
+
+    found = last_run(spool)
+    if not found or not (job := spool.read(*found)):
+        raise NoSuchJob(f"no job has run in {spool.root}")
+    return job
+
+
+def _count_in(words: dict, option: str) -> int | None:
+    text = words[option]
+    if text is not None and (not text.isdecimal() or len(text) > 15):
+        raise Wrong(f"{option} takes a whole number, not {text!r}")
+    return None if text is None else int(text)
+
+
+def _last_attempt(spool: Spool, job: Job) -> int:
+    """Return the number of the job's newest attempt, also of one that runs or isn't on record; 0 where there is none."""
+    return len(job.attempts) + (job.state == PROCESSING or _printed_more(spool, job))
+
+
+def _print_logs(spool: Spool, job: Job, streams: tuple[str, ...], tail: int | None, attempt: str | None, named: bool) -> None:
+    """Print what one attempt of the job has printed, as far as it has."""
+    from jobspool.follow import Stream
+
+    last = _last_attempt(spool, job)
+    number = _attempt_of(attempt, last) or last
     if not last:
         if job.problem:
             raise QueueError(f"{printable(job.id)} has never run: it is not a whole job ({job.problem})")
         raise QueueError(f"{printable(job.id)} has not been tried yet: it is {job.state}")
-    stream, other = ("err", "out") if words["--stderr"] else ("out", "err")
-    printed = _copy_out(spool.log_path(job.id, attempt, stream))
-    if not printed:
-        size = dict(_logs(spool, job)).get(spool.log_path(job.id, attempt, other), 0)
-        hint = "" if not size else f"; {size} bytes are on its stderr: --stderr" if other == "err" else "; see without --stderr"
-        talk_to_person(f"attempt {attempt} printed nothing there{hint}")
+    printer = Printer(streams, [job] if named else [])
+    for stream in streams:
+        log = Stream(spool.log_path(job.id, number, stream), tail)
+        while pieces := list(log.read()):
+            for piece in pieces:
+                printer.write(job.id, stream, piece)
+        log.close()
+    printer.end()
+    if not printer.wrote and not named:
+        other = "out" if streams == ("err",) else "err"
+        size = dict(_logs(spool, job)).get(spool.log_path(job.id, number, other), 0) if len(streams) == 1 else 0
+        hint = f"; {size} bytes are on its std{other}: --std{other}" if size else ""
+        talk_to_person(f"attempt {number} printed nothing{' there' if len(streams) == 1 else ''}{hint}")
+
+
+class Printer:
+    """Writes what jobs printed where it belongs; that of several jobs line by line, behind their handles."""
+
+    def __init__(self, streams: tuple[str, ...], jobs: list[Job]) -> None:
+        self.wrote = False
+        self._only = len(streams) == 1
+        self._heads = {job.id: f"{short(job.id)} | ".encode("utf-8", "backslashreplace") for job in jobs}
+        self._rests: dict[tuple[str, str], bytes] = {}  # lines that have no end yet
+
+    def write(self, id: str, stream: str, content: bytes) -> None:
+        """Write a piece of the job's stream."""
+        self.wrote = True
+        if id in self._heads:
+            *lines, self._rests[id, stream] = (self._rests.get((id, stream), b"") + content).split(b"\n")
+            content = b"".join([self._heads[id] + line + b"\n" for line in lines])
+        out = sys.stderr.buffer if stream == "err" and not self._only else sys.stdout.buffer
+        out.write(content)
+        out.flush()
+
+    def end(self) -> None:
+        """Write the lines that never came to their end."""
+        for (id, stream), rest in self._rests.items():
+            if rest:
+                self._rests[id, stream] = b""
+                self.write(id, stream, b"" if not rest else rest + b"\n")
+
+
+def _follow_logs(spool: Spool, jobs: list[Job], numbers: list[int], streams: tuple[str, ...], tail: int | None) -> int:
+    from jobspool import follow
+
+    printer = Printer(streams, jobs if len(jobs) > 1 else [])
+    followers = [follow.Follower(spool, job.id, number, streams, tail) for job, number in zip(jobs, numbers, strict=True)]
+    follow.follow(spool, followers, lambda one, stream, piece: printer.write(one.id, stream, piece), _tell_of_attempt)
+    printer.end()
     return 0
 
 
@@ -1154,18 +2406,276 @@ def _attempt_of(text: str | None, last: int) -> int | None:
     return int(text)
 
 
-def _copy_out(path: str) -> int:
-    """Copy the file to stdout; return how many bytes it had."""
-    copied = 0
+# ---- why, wait and run
+
+WHY = """\
+Say in one sentence why a job is where it is, and what to type.
+
+Usage:
+  queuectl why [options] [--] <job>
+
+Options:
+  --json          One JSON object: id, state, why, cure.
+  --spool=<dir>   The spool to use.
+  -h --help       Print this.
+
+Examples:
+  queuectl why @last
+"""
+
+
+def why(words: dict) -> int:
+    spool = open_spool(words)
+    job = find(spool, words["<job>"])
+    reason, cure = _why(spool, job, _settings_or_default(spool))
+    if words["--json"]:
+        print(json.dumps({"id": job.id, "state": job.state, "why": reason, "cure": cure or None}))
+    else:
+        print_lines([f"{reason}{f': {cure}' if cure else ''}"], cut=False)
+    return 0
+
+
+def _why(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
+    """Return why the job is where it is, and what to type, "" for nothing."""
+    name = short(job.id)
+    if job.state == PROCESSING:
+        return f"it is running, {age(job)}", f"queuectl logs -f {name}"
+    if job.state == DONE:
+        return f"it is done, {age(job)}", ""
+    if job.state == DEAD:
+        return f"it is dead, {age(job)}: {why_dead(job)}", f"queuectl {'show' if job.problem else 'retry'} {name}"
+    odd = job.problem or spool.distrust(os.lstat(spool.path(job.state, job.id)), settings)
+    if odd:
+        return f"it is never run: {odd}", "queuectl doctor"
+    if "hold" in job.record:
+        return f"it is held ({job.record['hold']})", f"queuectl release {name}"
+    if job.state == FAILED:
+        return f"it {_why_failed(job, settings)}", f"queuectl retry {name}"
+    return _why_waiting(spool, job)
+
+
+def _why_failed(job: Job, settings: object) -> str:
+    return f"waits for its {_ordinal(int(tries(job, settings).split('/')[0]))} retry, due {when(job.mtime, time.time())}"
+
+
+def _why_waiting(spool: Spool, job: Job) -> tuple[str, str]:
+    """Return what keeps the pending job from running, and what helps against the last that is said."""
+    from jobspool import roster
+
+    reasons, cure = [], ""
+    if job.mtime > time.time():
+        reasons.append(f"it may not run before its time, {when(job.mtime, time.time())}")
+        cure = f"touch {spool.path(PENDING, job.id)}"
+    elif before := sum(_comes_before(other, job) for other in spool.jobs(PENDING)):
+        reasons.append(f"{before} before it")
+    if os.path.lexists(f"{spool.root}/{PAUSED}"):
+        reason = pause_reason(spool)
+        reasons.append("the spool is paused" + (f" ({reason})" if reason else ""))
+        cure = "queuectl resume"
+    workers = [entry for entry in roster.living(spool) if entry.role == roster.WORKER]
+    if not workers:
+        reasons.append("no worker is running")
+        cure = "queuectl start"
+    elif not cure and all(entry.job for entry in workers):
+        reasons.append(f"{counted(len(workers), 'worker')}, all busy")
+    return "; ".join(reasons) or "its turn is next", cure
+
+
+def _comes_before(other: Job, job: Job) -> bool:
+    def rank(each: Job) -> tuple[int, float, str]:
+        return (-each.record.get("priority", 0), each.mtime, each.id)
+
+    return not other.problem and "hold" not in other.record and other.mtime <= time.time() and rank(other) < rank(job)
+
+
+def pause_reason(spool: Spool) -> str:
+    """Return why the spool is paused, "" where nobody said."""
     try:
-        with open(path, "rb", opener=lambda path, _: os.open(path, READ)) as file:
-            while piece := file.read(1 << 16):
-                sys.stdout.buffer.write(piece)
-                copied += len(piece)
-    except FileNotFoundError:
-        pass  # nothing was printed, so there is no file
-    sys.stdout.buffer.flush()
-    return copied
+        with open(f"{spool.root}/{PAUSED}", "rb", opener=lambda path, _: os.open(path, READ)) as file:
+            return file.read(1000).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+WAIT = f"""\
+Wait until jobs are done or dead; without any, until nothing waits or runs. Held jobs are not waited for then.
+Exit as the job did (128+n for signal n); of several 0 if all are done, else 1; 124 at the timeout.
+
+Usage:
+  queuectl wait [options] [--] [<job>...]
+
+{WHICH}
+Options:
+  --any                 Until the first of them has ended; exit as that did.
+  --timeout=<seconds>   No longer than this.
+  --json                One JSON object a line, for each as it ends.
+{SELECTION.replace(">   ", ">       ")}  --spool=<dir>         The spool to use.
+  -h --help             Print this.
+
+Examples:
+  queuectl wait k7m3q9 && echo well
+  queuectl wait --timeout 600
+"""
+
+EXIT_TIMEOUT = 124  # as timeout(1)
+
+
+def wait(words: dict) -> int:
+    from jobspool import follow
+
+    limit = _number_of(words, "--timeout")
+    deadline = None if limit is None else time.monotonic() + limit
+    spool = open_spool(words)
+    if not words["<job>"] and not any(words[choice] for choice in CHOICES):
+        return 0 if follow.empties(spool, lambda: _is_waited_for(spool), deadline) else _too_late(spool, limit)
+    ids = [job.id for job in chosen(spool, words)]
+    codes = []
+    for job in follow.ends(spool, ids, deadline):
+        if words["--json"]:
+            print(json.dumps(as_json(spool, job)), flush=True)
+        codes.append(exit_code(job))
+        if words["--any"]:
+            return codes[0]
+    if len(codes) < len(ids):
+        return _too_late(spool, limit)
+    return codes[0] if len(codes) == 1 else int(any(codes))
+
+
+def _too_late(spool: Spool, limit: float) -> int:
+    left = sum(spool.count(state) for state in MAY_RUN)
+    talk_to_person(f"not ended within {limit:g} s: {counted(left, 'job')} in {spool.root} waiting or running")
+    return EXIT_TIMEOUT
+
+
+def _is_waited_for(spool: Spool) -> bool:
+    """Tell whether anything runs, or will by itself."""
+    if spool.count(PROCESSING) or spool.count(FAILED):
+        return True
+    ids = spool.names(PENDING)
+    if len(ids) > MOST_LOOKED_AT:
+        return True
+    jobs = [spool.read(PENDING, id) for id in ids]
+    return any(job and not job.problem and "hold" not in job.record for job in jobs)
+
+
+def exit_code(job: Job) -> int:
+    """Return the exit status for how the job ended: its own, 128 and its signal, or 1."""
+    if job.state == DONE:
+        return 0
+    last = job.attempts[-1] if job.attempts and "cancelled" not in job.record else {}
+    if "signal" in last:
+        import signal
+
+        number = getattr(signal, last["signal"], None)
+        return 128 + (int(number) if number else int(last["signal"].removeprefix("SIG")))
+    return last.get("exit") or 1
+
+
+RUN = """\
+Add a job, show what it prints as it prints it, and exit as it did (128+n for signal n).
+
+Usage:
+  queuectl run [options] [--env=<pair>]... [--tag=<text>]... [--] [<word>...]
+
+Options:
+  --now                   Run it here, also where no worker runs.
+  --cancel-on-interrupt   Cancel it at Ctrl-C, without asking.
+  --max-retries=<n>       How often to try again after a failure.
+  --timeout=<seconds>     End an attempt that takes longer.
+  --backoff-base=<x>      Retry n comes x ** n seconds after the failure.
+  --priority=<n>          Higher runs first; 0 without it.
+  --cwd=<dir>             Run there; in the current directory without it.
+  --env=<pair>            NAME=VALUE for the job's environment; may be repeated.
+  --name=<text>           A name for people.
+  --tag=<text>            A word to choose jobs by; may be repeated.
+  --id=<id>               The id, instead of a new one.
+  -q --quiet              Say nothing on stderr of our own.
+  --spool=<dir>           The spool to use.
+  -h --help               Print this.
+
+Examples:
+  queuectl run "make test" --timeout 600
+  queuectl run --now -- ./backup.sh /home
+"""
+
+
+def run_(words: dict) -> int:
+    if words["<word>"] == ["-"]:
+        raise Wrong("run takes one command: queuectl enqueue --from - adds many")
+    words["--from"] = words["--each"] = None
+    try:
+        [record] = _records(words)
+    except Wrong as error:
+        raise Wrong(str(error).replace("queuectl enqueue", "queuectl run")) from None
+    given = record.pop("id", None)
+    spool = open_spool(words)
+    [job] = spool.add_many([(words["--id"] or given, _with_options(record, _options(words), words))])
+    here = _start_here(spool, job.id) if words["--now"] else None
+    if not words["--quiet"]:
+        talk_to_person(f"{short(job.id)} is {'run here' if here else 'in line'}")
+        here or _tell_of_workers(spool)
+    try:
+        return _follow_to_end(spool, job.id, words["--quiet"])
+    except KeyboardInterrupt:
+        return _interrupted(spool, job.id, words)
+    finally:
+        if here:
+            here.end()
+
+
+def _start_here(spool: Spool, id: str) -> object:
+    from jobspool.here import Here
+
+    return Here(spool, id)
+
+
+def _follow_to_end(spool: Spool, id: str, quiet: bool = False) -> int:
+    from jobspool import follow
+
+    one = follow.Follower(spool, id, 1)
+    follow.follow(spool, [one], _write_stream, (lambda *_: None) if quiet else _tell_of_attempt)
+    if one.job is None:
+        raise NoSuchJob(f"{printable(id)} was removed")
+    return exit_code(one.job)
+
+
+def _write_stream(follower: object, stream: str, content: bytes) -> None:
+    """Write what a job printed where its stream belongs."""
+    out = sys.stderr.buffer if stream == "err" else sys.stdout.buffer
+    out.write(content)
+    out.flush()
+
+
+def _tell_of_attempt(follower: object, job: Job) -> None:
+    attempt = job.attempts[follower.number - 1]
+    if attempt["verdict"] == "failed" and "due" in attempt:
+        talk_to_person(f"attempt {follower.number}: {attempt.get('reason')}; retry due in {span(_until(attempt['due']))}")
+
+
+def _interrupted(spool: Spool, id: str, words: dict) -> int:
+    """Ctrl-C: ask once whether the job is to go on, where somebody is there to ask."""
+    cancelled = words["--cancel-on-interrupt"]
+    if not cancelled and sys.stdin.isatty() and sys.stderr.isatty() and not words["--now"]:
+        print(f"\nqueuectl: {short(id)}: [l]eave it running, or [c]ancel it? ", end="", file=sys.stderr, flush=True)
+        try:
+            cancelled = sys.stdin.readline().strip().lower().startswith("c")
+        except KeyboardInterrupt:
+            cancelled = False
+    if cancelled or words["--now"]:
+        from jobspool import hands
+
+        job = spool.find(f"{id}.json")
+        if job.state in MAY_RUN:
+            hands.cancel(spool, job, f"by {_person()}", spool.settings())
+            talk(f"{short(id)} is cancelled")
+    else:
+        talk(f"{short(id)} goes on: `queuectl logs -f {short(id)}` shows it again")
+    return EXIT_INTERRUPTED
 
 
 # ---- init
@@ -1195,32 +2705,156 @@ def init(words: dict) -> int:
     return 0
 
 
+# ---- completion
+
+COMPLETION = """\
+Print what lets the shell complete commands, options, states, settings and jobs. For fish: queuectl completion fish | source
+
+Usage:
+  queuectl completion (bash | zsh | fish)
+
+Options:
+  -h --help   Print this.
+
+Examples:
+  source <(queuectl completion bash)
+  source <(queuectl completion zsh)
+"""
+
+SHELLS = {
+    "bash": """\
+_queuectl() {
+    local IFS=$'\\n'
+    COMPREPLY=($(queuectl __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2> /dev/null | cut -f 1))
+}
+complete -o default -o nosort -F _queuectl queuectl
+""",
+    "zsh": """\
+#compdef queuectl
+_queuectl() {
+    local -a found
+    found=(${(f)"$(queuectl __complete "${(@)words[2,CURRENT]}" 2> /dev/null | sed 's/:/\\\\:/g; s/\\t/:/')"})
+    if (( $#found )); then _describe -V queuectl found; else _files; fi
+}
+if [ "$funcstack[1]" = _queuectl ]; then _queuectl "$@"; else compdef _queuectl queuectl; fi
+""",
+    "fish": """\
+complete -c queuectl -e
+complete -c queuectl -k -a '(queuectl __complete (commandline -opc)[2..] (commandline -ct) 2> /dev/null)'
+""",
+}
+MOST_COMPLETED = 100  # jobs that are offered, the newest first
+
+
+def completion(words: dict) -> int:
+    print(next(script for shell, script in SHELLS.items() if words[shell]), end="")
+    return 0
+
+
+def complete(words: list[str]) -> list[str]:
+    """Return what the last word may become, each with its description behind a tab; nothing where files may stand."""
+    *before, part = words or [""]
+    if before and before[0] == "--spool":
+        before = before[2:]
+    if not before:
+        found = [f"{name}\t{usage.split(chr(10))[0]}" for name, (usage, _) in COMMANDS.items()]
+    elif (name := OTHER_NAMES.get(before[0], before[0])) in COMMANDS:
+        found = _completed(name, before[1:], part)
+    else:
+        found = []
+    return [each for each in found if each.startswith(part)]
+
+
+def _completed(name: str, before: list[str], part: str) -> list[str]:
+    usage = COMMANDS[name][0]
+    takes = dict(re.findall(r"^  (?:-\w )?(--[\w-]+)(=<\w+>)?", usage, re.M))
+    if before and takes.get(before[-1]):
+        return _values(before[-1])
+    if part.startswith("-"):
+        said = dict(re.findall(r"^  (?:-\w )?(--[\w-]+)(?:=<\w+>)?  +(.*)", usage, re.M))
+        return [f"{option}\t{said.get(option, '')}" for option in takes]
+    given = [word for i, word in enumerate(before) if not word.startswith("-") and not (i and takes.get(before[i - 1]))]
+    subs = {"dlq": ["list", "retry"], "config": ["list", "get", "set", "unset"], "completion": list(SHELLS)}.get(name, [])
+    if subs and not given:
+        return subs
+    if name == "config" and given[0] in ("get", "set", "unset"):
+        return _values("--key") if len(given) == 1 else []
+    return _offered(name, part) if "<job>" in usage else []
+
+
+def _values(option: str) -> list[str]:
+    if option == "--state":
+        return list(STATES)
+    if option == "--signal":
+        import signal
+
+        return [each.name.removeprefix("SIG") for each in signal.Signals]
+    if option == "--key":
+        from jobspool.config import SETTINGS
+
+        return [f"{setting.name}\t{setting.meaning}" for setting in SETTINGS.values()]
+    return []
+
+
+def _offered(name: str, part: str) -> list[str]:
+    """Return the handles of the newest jobs that the command is for, with their commands."""
+    states = {
+        "cancel": MAY_RUN,
+        "kill": (PROCESSING,),
+        "retry": (FAILED, DEAD),
+        "dlq": (DEAD,),
+        "hold": (PENDING, FAILED),
+        "release": (PENDING, FAILED),
+        "wait": MAY_RUN,
+    }.get(name, STATES)
+    spool = Spool(find_root()[0])
+    jobs = reversed(_newest(spool, states, MOST_COMPLETED))
+    return ["@last\tthe job that was added last", "@failed\tthe job that failed last"] * (part[:1] == "@") + [
+        f"{short(job.id)}\t{job.state}: {printable(job.command)}" for job in jobs
+    ]
+
+
 # ---- words in
 
 COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "enqueue": (ENQUEUE, enqueue),
     "start": (START, start),
     "stop": (STOP, stop),
+    "scale": (SCALE, scale),
+    "restart": (RESTART, restart),
+    "install-service": (SERVICE, install_service),
     "status": (STATUS, status),
     "list": (LIST, list_),
+    "top": (TOP, top),
     "show": (SHOW, show),
     "logs": (LOGS, logs),
+    "why": (WHY, why),
+    "wait": (WAIT, wait),
+    "run": (RUN, run_),
+    "cancel": (CANCEL, cancel),
+    "kill": (KILL, kill),
+    "retry": (RETRY, retry),
+    "hold": (HOLD, hold),
+    "release": (RELEASE, release),
+    "pause": (PAUSE, pause),
+    "resume": (RESUME, resume),
+    "rm": (RM, rm),
+    "again": (AGAIN, again),
+    "edit": (EDIT, edit),
+    "clean": (CLEAN, clean),
     "dlq": (DLQ, dlq),
     "config": (CONFIG, config),
     "init": (INIT, init),
     "doctor": (DOCTOR, doctor),
+    "completion": (COMPLETION, completion),
 }
-OTHER_NAMES = {"fsck": "doctor"}
+OTHER_NAMES = {"fsck": "doctor", "watch": "top"}
 INSTEAD = {  # what people try, and what does it
-    "retry": ": queuectl dlq retry JOB, or mv failed/JOB.json pending/",
-    "cancel": ": mv processing/JOB.json dead/ ends a running job and leaves it dead",
-    "kill": ": mv processing/JOB.json dead/ ends a running job and leaves it dead",
-    "rm": ": rm pending/JOB.json forgets a job",
-    "remove": ": rm pending/JOB.json forgets a job",
-    "delete": ": rm pending/JOB.json forgets a job",
-    "pause": ": touch paused in the spool starts nothing new until it is removed",
-    "resume": ": rm paused in the spool",
+    "remove": ": queuectl rm forgets a job",
+    "delete": ": queuectl rm forgets a job",
     "add": ": queuectl enqueue adds a job",
+    "tail": ": queuectl logs -f follows what a job prints",
+    "follow": ": queuectl logs -f follows what a job prints",
     "version": ": queuectl --version",
 }
 
@@ -1267,13 +2901,16 @@ def command() -> NoReturn:
 
 def run(argv: list[str]) -> int:
     """Run what the words say. Raises what main() turns into exit statuses."""
-    spool, rest = _options_first(argv)
+    spool, rest = _options_first(_without_color(argv))
     if not rest or rest[0] in ("help", "-h", "--help"):
         if rest[1:] and rest[1] in COMMANDS:
             rest = [rest[1], "--help"]
         else:
             print(OVERVIEW, end="")
             return 0
+    if rest[0] == "__complete":
+        print("".join(f"{line}\n" for line in complete(rest[1:])), end="")
+        return 0
     if rest[0] == "--version":
         print(f"queuectl {__version__}")
         return 0
@@ -1294,6 +2931,24 @@ def run(argv: list[str]) -> int:
     return function(_parsed(usage, [name, *(["--spool", spool] if spool else []), *rest[1:]]))
 
 
+def _signal_option(word: str) -> str:
+    """Return --signal=HUP for -HUP, as kill(1) takes it."""
+    return f"--signal={word[1:]}" if re.fullmatch(r"-(?:\d+|[A-Z][A-Z0-9]+)", word) else word
+
+
+def _without_color(argv: list[str]) -> list[str]:
+    """Take --color=WHEN, which each command has, out of the words, and note it. Raises Wrong."""
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    for place, word in enumerate(own):
+        if word.startswith("--color"):
+            when = word.partition("=")[2] or "always"
+            if word.partition("=")[0] != "--color" or when not in ("auto", "always", "never"):
+                raise Wrong("--color is --color=auto, --color=always or --color=never")
+            COLOR[0] = when
+            return argv[:place] + argv[place + 1 :]
+    return argv
+
+
 def _options_first(argv: list[str]) -> tuple[str | None, list[str]]:
     """Return the --spool that stands before the command, and the words from the command on."""
     if argv and argv[0] == "--spool":
@@ -1309,6 +2964,7 @@ def _parsed(usage: str, words: list[str]) -> dict:
     """Return what docopt makes of the words. Raises Wrong, with what was wrong."""
     from docopt import DocoptExit, docopt
 
+    words = [_signal_option(word) for word in words] if words[0] == "kill" else words
     _check_options(usage, words)
     try:
         return docopt(usage, words, default_help=False)
@@ -1344,8 +3000,9 @@ def _check_options(usage: str, words: list[str]) -> None:
 
 def _unknown_option(usage: str, words: list[str], name: str, options: list) -> str:
     given = [word for word in words[1 : words.index(name) if name in words else None] if not word.startswith("-")]
-    if words[0] == "enqueue" and given and not any(word.startswith("--") for word in words[1 : words.index(given[0])]):
-        return f"unknown option {name}; " + _both_corrections(words[words.index(given[0]) :])
+    if words[0] in ("enqueue", "run") and given and not any(word.startswith("--") for word in words[1 : words.index(given[0])]):
+        both = _both_corrections(words[words.index(given[0]) :])
+        return f"unknown option {name}; " + both.replace("queuectl enqueue", f"queuectl {words[0]}")
     import difflib
 
     near = difflib.get_close_matches(name, [o.longer for o in options if o.longer], 1, 0.6)
@@ -1357,7 +3014,7 @@ def _misfit(usage: str, words: list[str]) -> str:
     """Say what doesn't fit where each option is known: words that are missing, too many, or twice."""
     lines = re.search(r"Usage:\n((?:  .*\n)+)", usage).group(1).rstrip().split("\n")
     longs = [word for word in words if word.startswith("--")]
-    twice = next((word for word in longs if longs.count(word) > 1 and word != "--env"), None)
+    twice = next((word for word in longs if longs.count(word) > 1 and word not in ("--env", "--tag")), None)
     if twice:
         return f"{twice} is given twice"
     fitting = [line for line in lines if " ".join(word for word in words if not word.startswith("-")) in line]
@@ -1383,17 +3040,26 @@ def open_spool(words: dict) -> Spool:
 
 
 def find(spool: Spool, handle: str, first: str | None = None) -> Job:
-    """Return the job that is meant, as Spool.find() does; an id of odd characters may be given as it is printed, too."""
+    """Return the job that is meant: @last, @failed, or as Spool.find() does; an id of odd characters also as it is printed."""
+    if handle.startswith("@"):
+        return _mentioned(spool, handle)
     try:
         return spool.find(handle, first)
-    except NoSuchJob:
+    except NoSuchJob as error:
         part = os.path.basename(handle)
         part = id_of(part) or part
         fits = {id: printable(id) for state in STATES for id in spool.names(state) if part in printable(id)}
         ids = [id for id in fits if fits[id] == part] or list(fits)
         if len(ids) != 1:
-            raise
+            raise _with_nearest(error, spool, part) from None
         return spool.find(f"{ids[0]}.json", first)
+
+
+def _with_nearest(error: NoSuchJob, spool: Spool, part: str) -> NoSuchJob:
+    """Return the error with the nearest handle that there is, where the spool isn't too large to look."""
+    ids = [id for state in STATES for id in spool.names(state)]
+    near = did_you_mean(part, {short(id) for id in ids}) if len(ids) <= MOST_LOOKED_AT else ""
+    return NoSuchJob(str(error).replace(": `queuectl list`", f"{near or ':'} `queuectl list`"))
 
 
 def _settings_or_default(spool: Spool, quiet: bool = False) -> object:
@@ -1498,12 +3164,19 @@ def _terminal_width() -> int:
 def print_table(heads: tuple[str, ...], rows: list[list[str]], wrap: bool = False) -> None:
     """Print a table, plain and whole into a pipe, with rich to a person: there the last column gives way, cut or wrapped."""
     rows = [[printable(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() or COLOR[0] == "always":
         _print_rich(heads, rows, wrap)
         return
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
     for row in (heads, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+COLOR = ["auto"]  # as --color says
+STYLES = {PROCESSING: "cyan", DONE: "green", FAILED: "yellow", DEAD: "red"}  # where rich finds colours in the terminal
+
+
+HOW_RICH = {"auto": {}, "always": {"force_terminal": True, "no_color": False}, "never": {"no_color": True}}
 
 
 def _print_rich(heads: tuple[str, ...], rows: list[list[str]], wrap: bool) -> None:
@@ -1512,7 +3185,7 @@ def _print_rich(heads: tuple[str, ...], rows: list[list[str]], wrap: bool) -> No
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, **HOW_RICH[COLOR[0]])
     gaps = 2 * (len(heads) - 1)
     widths = [max(cell_len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
     widths[0] = min(widths[0], max(LEAST_JOB, console.width - sum(widths[1:-1]) - gaps - LEAST_COMMAND))
@@ -1525,7 +3198,7 @@ def _print_rich(heads: tuple[str, ...], rows: list[list[str]], wrap: bool) -> No
         else:
             table.add_column(head, no_wrap=not wrap, overflow="ellipsis", width=width)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     console.print(table)
 
 

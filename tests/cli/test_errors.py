@@ -56,7 +56,7 @@ CASES = [
     (["dlq", "lst"], 2, "queuectl dlq list"),
     (["dlq", "retry"], 2, "queuectl dlq retry"),
     (["dlq", "retry", "there"], 1, "there is pending, not dead: `dlq retry` takes dead jobs only"),
-    (["retry", "there"], 2, "unknown command 'retry': queuectl dlq retry JOB"),
+    (["retry", "there"], 1, "there is pending: it can't be tried again"),
     (["frobnicate"], 2, "unknown command 'frobnicate': `queuectl --help` lists them"),
     (["enqueue", '["ls", "-l"]'], 2, 'a JSON list is no job: {"argv": ["ls", "-l"]} would be'),
     (["enqueue", '{"command": "x", "id": "a/b"}'], 2, "an id can't contain a slash"),

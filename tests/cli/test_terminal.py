@@ -76,7 +76,7 @@ def test_a_person_is_told_that_no_worker_runs(spool):
 
 
 def test_an_empty_list_says_so_to_a_person(spool):
-    assert seen("list", spool=spool) == f"queuectl: no jobs in {spool.root}\n"
+    assert seen("list", spool=spool) == f'queuectl: no jobs in {spool.root}: queuectl enqueue "COMMAND" adds one\n'
 
 
 def test_escape_sequences_never_reach_the_terminal_raw(spool):

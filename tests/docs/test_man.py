@@ -72,7 +72,7 @@ def options_of_the_page():
 
 
 def test_usage_and_page_have_the_same_options():
-    usage = {name for text, _ in queuectl.COMMANDS.values() for name in options_in(text)} | {"version"}
+    usage = {name for text, _ in queuectl.COMMANDS.values() for name in options_in(text)} | {"version", "color"}
     assert usage ^ options_of_the_page() == set()
 
 

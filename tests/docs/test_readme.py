@@ -27,5 +27,5 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
 def test_the_readme_names_only_commands_that_there_are():
     import queuectl
 
-    named = set(re.findall(r"`queuectl ([a-z]+)", README)) | set(re.findall(r"^\$ queuectl ([a-z]+)", README, re.M))
+    named = set(re.findall(r"`queuectl ([a-z-]+)", README)) | set(re.findall(r"^\$ queuectl ([a-z-]+)", README, re.M))
     assert named <= set(queuectl.COMMANDS)

@@ -1,0 +1,358 @@
+"""The commands by which a person changes what becomes of jobs, with real workers."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from kit import QUEUECTL, comes_to, drop, gone, pool, queuectl, until, where, workers
+
+
+def cat(spool, state, id):
+    return json.loads(Path(spool.path(state, id)).read_text())
+
+
+def ids(ran):
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.split()
+
+
+def test_what_waits_is_cancelled_with_the_reason_and_tried_again_without(spool):
+    drop(spool, "x", {"command": "true"})
+    assert ids(queuectl("cancel", "x", "--reason", "not today", spool=spool)) == ["x"]
+    said = cat(spool, "dead", "x")["cancelled"]
+    assert (where(spool, "x"), said.startswith("by "), said.endswith(": not today")) == (["dead"], True, True)
+    assert "not today" in queuectl("dlq", "list", spool=spool).stdout
+    assert ids(queuectl("retry", "x", spool=spool)) == ["x"]
+    assert cat(spool, "pending", "x") == {"command": "true"}
+
+
+def test_what_runs_is_ended_with_all_that_it_started_when_cancel_returns(spool, tmp_path):
+    """Also what has left its process group, and what ignores TERM."""
+    pids = tmp_path / "pids"
+    script = f"trap '' TERM; sleep 1001 & setsid sleep 1002 & echo $$ $! > {pids}; sleep 1003; sleep 1004"
+    with pool(spool):
+        queuectl("config", "set", "grace", "0.3", spool=spool, check=True)
+        drop(spool, "x", {"command": script})
+        until(lambda: pids.exists() and len(pids.read_text().split()) == 2, "the job")
+        left = [int(pid) for pid in pids.read_text().split()]
+        assert ids(queuectl("cancel", "x", spool=spool)) == ["x"]
+        assert [pid for pid in left if not gone(pid)] == []
+        assert (where(spool, "x"), cat(spool, "dead", "x")["cancelled"][:3]) == (["dead"], "by ")
+        assert queuectl("wait", "x", spool=spool).returncode == 1
+
+
+def test_what_a_dead_worker_left_running_is_ended_by_cancel_itself(spool, tmp_path):
+    """No supervisor is there to do it."""
+    ready = tmp_path / "ready"
+    with pool(spool) as supervisor:
+        queuectl("config", "set", "grace", "0.2", spool=spool, check=True)
+        drop(spool, "x", {"command": f"echo $$ > {ready}; sleep 1005; true"})
+        pid = int(until(lambda: ready.exists() and ready.read_text(), "the job"))
+        worker = json.loads(next(Path(spool.root, "workers").glob("worker-*")).read_text())["pid"]
+        os.kill(supervisor.pid, signal.SIGKILL)
+        supervisor.wait()
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: gone(worker), "its death")
+        assert not gone(pid)
+        assert ids(queuectl("cancel", "x", spool=spool)) == ["x"]
+        assert gone(pid)
+
+
+def test_what_has_ended_is_not_cancelled_and_the_others_are(spool):
+    drop(spool, "x", {"command": "true"}, "done")
+    drop(spool, "y", {"command": "true"})
+    ran = queuectl("cancel", "x", "y", spool=spool)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "y\n", "queuectl: x is done: it can't be cancelled\n")
+
+
+def test_a_signal_is_sent_to_what_runs_and_is_judged_as_ever(spool, tmp_path):
+    heard = tmp_path / "heard"
+    with pool(spool):
+        drop(spool, "x", {"command": f"trap 'echo usr1 > {heard}; exit 0' USR1; touch {heard}; while :; do sleep 0.01; done"})
+        until(heard.exists, "the job")
+        assert ids(queuectl("kill", "-USR1", "x", spool=spool)) == ["x"]
+        comes_to(spool, "x", "done")
+        assert heard.read_text() == "usr1\n"
+        ran = queuectl("kill", "-10", "x", spool=spool)
+        assert (ran.returncode, ran.stderr) == (1, "queuectl: x is done: no process of it runs\n")
+        ran = queuectl("kill", "--signal", "HUPP", "x", spool=spool)
+        assert (ran.returncode, ran.stderr) == (
+            2,
+            "queuectl: there is no signal 'HUPP', did you mean 'HUP'? `kill -l` lists them\n",
+        )
+
+
+FAILED = {
+    "command": "false",
+    "attempts": [{"number": 1, "ended": "2026-01-01T00:00:00Z", "verdict": "failed", "due": "2027-01-01T00:00:00Z"}],
+}
+
+
+def test_a_failed_job_is_tried_again_with_what_is_left_of_its_tries_or_all(spool):
+    for id in "xy":
+        drop(spool, id, FAILED, "failed")
+        os.utime(spool.path("failed", id), (time.time() + 1000,) * 2)
+    assert ids(queuectl("retry", "x", spool=spool)) == ["x"]
+    assert cat(spool, "pending", "x")["attempts"][0]["verdict"] == "failed"
+    assert ids(queuectl("retry", "y", "--reset", spool=spool)) == ["y"]
+    assert cat(spool, "pending", "y")["attempts"][0]["verdict"] == "dead"
+    with pool(spool, 1):
+        comes_to(spool, "x", "failed")
+        assert [len(comes_to(spool, id, "failed").attempts) for id in "xy"] == [2, 2]
+
+
+def test_choices_stand_for_jobs_and_ids_may_come_through_a_pipe(spool):
+    for id, state in (("a", "failed"), ("b", "failed"), ("c", "dead"), ("d", "pending")):
+        drop(spool, id, {"command": "true", "name": f"night {id}"}, state)
+        os.utime(spool.path(state, id), (time.time() + 1000 * (state == "failed"),) * 2)
+    listed = queuectl("list", "--state", "failed", "-q", spool=spool)
+    assert sorted(ids(listed)) == ["a", "b"]
+    assert sorted(ids(queuectl("retry", "-", spool=spool, stdin=listed.stdout))) == ["a", "b"]
+    assert ids(queuectl("retry", "--all", "--name", "night *", spool=spool)) == ["c"]
+    assert ids(queuectl("list", "-q", "--name", "*d", "--grep", "tru", "--since", "1h", spool=spool)) == ["d"]
+    assert ids(queuectl("list", "-q", "--grep", "false", spool=spool)) == []
+    ran = queuectl("cancel", spool=spool)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "which job?" in ran.stderr
+
+
+def test_a_held_job_waits_in_its_place_until_it_is_released(spool):
+    drop(spool, "x", {"command": "echo ran"})
+    os.utime(spool.path("pending", "x"), (1000, 1000))
+    assert ids(queuectl("hold", "x", "--reason", "for Bob", spool=spool)) == ["x"]
+    assert (cat(spool, "pending", "x")["hold"], os.stat(spool.path("pending", "x")).st_mtime) == ("for Bob", 1000)
+    assert queuectl("why", "x", spool=spool).stdout == "it is held (for Bob): queuectl release x\n"
+    with pool(spool):
+        drop(spool, "y", {"command": "true"})
+        comes_to(spool, "y", "done")
+        assert where(spool, "x") == ["pending"]
+        assert ids(queuectl("release", "x", spool=spool)) == ["x"]
+        assert "hold" not in comes_to(spool, "x", "done").record
+
+
+def test_a_drain_does_not_wait_for_what_is_held(spool):
+    drop(spool, "x", {"command": "true", "hold": "by hand"})
+    drop(spool, "y", {"command": "true"})
+    assert queuectl("start", "--drain", "--quiet", spool=spool).returncode == 0
+    assert (where(spool, "x"), where(spool, "y")) == (["pending"], ["done"])
+
+
+def test_what_runs_is_not_held(spool, tmp_path):
+    with pool(spool):
+        drop(spool, "x", {"command": f"touch {tmp_path}/runs; sleep 1006"})
+        until((tmp_path / "runs").exists, "the job")
+        ran = queuectl("hold", "x", spool=spool)
+        assert (ran.returncode, ran.stderr) == (1, "queuectl: x is processing: it can't be held: it does not wait\n")
+        queuectl("cancel", "x", spool=spool, check=True)
+
+
+def test_a_spool_is_paused_with_the_reason_and_goes_on(spool):
+    drop(spool, "x", {"command": "true"})
+    queuectl("pause", "--reason", "backup", spool=spool, check=True)
+    assert "the spool is paused (backup)" in queuectl("why", "x", spool=spool).stdout
+    with pool(spool):
+        assert "(backup)" in queuectl("status", spool=spool).stdout
+        queuectl("resume", spool=spool, check=True)
+        comes_to(spool, "x", "done")
+    assert not Path(spool.root, "paused").exists()
+
+
+def test_jobs_are_removed_with_their_logs_but_none_that_runs(spool, tmp_path):
+    with pool(spool):
+        drop(spool, "x", {"command": "echo out"})
+        drop(spool, "y", {"command": f"touch {tmp_path}/runs; sleep 1007"})
+        comes_to(spool, "x", "done")
+        until((tmp_path / "runs").exists, "the job")
+        assert Path(spool.log_path("x", 1, "out")).exists()
+        ran = queuectl("rm", "x", "y", spool=spool)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (1, "x\n", "queuectl: y is processing: it can't be removed\n")
+        assert (where(spool, "x"), Path(spool.log_path("x", 1, "out")).exists()) == ([], False)
+        queuectl("cancel", "y", spool=spool, check=True)
+
+
+def test_a_copy_is_a_new_job(spool):
+    drop(spool, "x", {**FAILED, "priority": 3, "cancelled": "by me"}, "dead")
+    [id] = ids(queuectl("again", "x", spool=spool))
+    assert (cat(spool, "pending", id), where(spool, "x")) == ({"command": "false", "priority": 3}, ["dead"])
+
+
+@pytest.mark.parametrize(
+    ("handle", "wanted"), [("@last", "b"), ("@failed", "a"), ("@first", None)], ids=["the last", "the one that failed", "none"]
+)
+def test_handles_that_stand_for_a_job(spool, handle, wanted):
+    drop(spool, "a", FAILED, "dead")
+    until(
+        lambda: (
+            drop(spool, "b", {"command": "true"})
+            and os.stat(spool.path("pending", "b")).st_mtime > os.stat(spool.path("dead", "a")).st_mtime
+        )
+    )
+    ran = queuectl("show", handle, "--json", spool=spool)
+    assert ran.returncode == (0 if wanted else 2)
+    assert not wanted or json.loads(ran.stdout)["id"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("state", "job", "later", "said"),
+    [
+        ("pending", {}, 0, "no worker is running: queuectl start"),
+        ("pending", {}, 500, "it may not run before its time, in 8 min; no worker is running: queuectl start"),
+        ("done", {}, 0, "it is done, 0.0"),
+        ("dead", {}, 0, "moved there by hand, or not whole in time: queuectl retry x"),
+        ("failed", FAILED, 500, "it waits for its 1st retry, due in 8 min: queuectl retry x"),
+        ("pending", {"nonsense": 1}, 0, "it is never run: unknown key 'nonsense'"),
+    ],
+)
+def test_why_says_it_in_a_sentence(spool, state, job, later, said):
+    drop(spool, "x", {"command": "true", **job}, state)
+    os.utime(spool.path(state, "x"), (time.time() + later,) * 2)
+    ran = queuectl("why", "x", spool=spool)
+    assert ran.returncode == 0
+    assert said.rstrip("0.") in ran.stdout
+    assert ran.stdout.count("\n") == 1
+
+
+def test_why_counts_what_is_before_it(spool):
+    for place, id in enumerate("abc"):
+        drop(spool, id, {"command": "true", "priority": 9 * (id == "c")})
+        os.utime(spool.path("pending", id), (1000 + place,) * 2)
+    assert queuectl("why", "b", spool=spool).stdout == "2 before it; no worker is running: queuectl start\n"
+    assert json.loads(queuectl("why", "--json", "c", spool=spool).stdout)["cure"] == "queuectl start"
+
+
+def test_the_dead_letter_queue_is_purged_of_what_is_old(spool):
+    for id, age in (("old", 1000), ("new", 1)):
+        drop(spool, id, {"command": "true"}, "dead")
+        os.utime(spool.path("dead", id), (time.time() - age,) * 2)
+    drop(spool, "other", {"command": "true"})
+    assert ids(queuectl("dlq", "purge", "--all", "--older-than", "10m", spool=spool)) == ["old"]
+    assert json.loads(queuectl("dlq", "show", "new", "--json", spool=spool).stdout)["id"] == "new"
+    ran = queuectl("dlq", "purge", "other", spool=spool)
+    assert (ran.returncode, ran.stderr) == (1, "queuectl: other is pending, not dead: `queuectl rm` removes any\n")
+
+
+def test_clean_keeps_what_is_young_or_among_the_newest(spool):
+    for number in range(5):
+        drop(spool, f"x{number}", {"command": "true"}, "done")
+        os.utime(spool.path("done", f"x{number}"), (time.time() - 1000 * number,) * 2)
+    assert ids(queuectl("clean", "--older-than", "1500s", "--dry-run", spool=spool)) == ["x4", "x3", "x2"]
+    assert ids(queuectl("clean", "--older-than", "1500s", "--keep", "3", spool=spool)) == ["x4", "x3"]
+    assert ids(queuectl("clean", spool=spool)) == ["x2", "x1", "x0"]
+
+
+def test_more_and_fewer_workers_run_as_the_person_says(spool, tmp_path):
+    with pool(spool, 1):
+        queuectl("scale", 3, spool=spool, check=True)
+        until(lambda: len(workers(spool)) == 3, "three")
+        for id in "abc":
+            drop(spool, id, {"command": f"touch {tmp_path}/{id}; sleep 1012"})
+        until(lambda: {path.name for path in tmp_path.iterdir()} >= set("abc"), "three jobs")
+        queuectl("scale", 1, spool=spool, check=True)
+        queuectl("cancel", "a", "b", spool=spool, check=True)
+        until(lambda: len(workers(spool)) == 1, "one")
+        assert where(spool, "c") == ["processing"]
+        drop(spool, "d", {"command": "true"})
+        queuectl("cancel", "c", spool=spool, check=True)
+        comes_to(spool, "d", "done")
+    ran = queuectl("scale", 2000, spool=spool)
+    assert (ran.returncode, "a whole number from 1 to 1024" in ran.stderr) == (2, True)
+
+
+def test_restart_starts_as_many_anew_and_loses_nothing(spool):
+    queuectl("start", "--count", 2, "--detach", spool=spool, check=True)
+    before = workers(spool)
+    try:
+        drop(spool, "x", {"command": "sleep 0.2"})
+        until(lambda: where(spool, "x") == ["processing"], "the job")
+        queuectl("restart", spool=spool, check=True)
+        assert (where(spool, "x"), len(workers(spool)), set(workers(spool)) & set(before)) == (["done"], 2, set())
+    finally:
+        queuectl("stop", "--now", spool=spool)
+
+
+def test_a_job_that_is_near_is_named_and_a_bad_file_is_shown_with_the_place(spool):
+    drop(spool, "nightly", {"command": "true"})
+    assert "did you mean 'nightly'?" in queuectl("show", "nigthly", spool=spool).stderr
+    drop(spool, "bad", b'{"command": oops}', "dead")
+    assert '\n  {"command": oops}\n              ^\n' in queuectl("show", "bad", spool=spool).stdout
+    ran = queuectl("enqueue", '{"command": }', spool=spool)
+    assert ran.stderr.endswith('\n  {"command": }\n              ^\n')
+
+
+def test_the_unit_of_a_service_is_one_that_systemd_takes(spool):
+    unit = queuectl("install-service", "--user", "--print", "--count", 3, spool=spool, check=True).stdout
+    assert f"--spool {spool.root} start --count 3\n" in unit
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is missing: make test-deps")
+    path = Path(spool.root).parent / "queuectl.service"
+    path.write_text(unit)
+    checked = subprocess.run(["systemd-analyze", "verify", "--user", path], capture_output=True, text=True, check=False)
+    assert "queuectl" not in checked.stderr
+
+
+def test_a_service_is_ready_when_its_workers_are(spool, tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(30)
+        started = subprocess.Popen(
+            [*QUEUECTL, "--spool", spool.root, "start", "--quiet"], env={**os.environ, "NOTIFY_SOCKET": path}
+        )
+        try:
+            assert manager.recv(100) == b"READY=1"
+            spool.add('echo "[$NOTIFY_SOCKET]"', id="x")
+            comes_to(spool, "x", "done")
+            assert Path(spool.log_path("x", 1, "out")).read_text() == "[]\n"
+        finally:
+            started.terminate()
+            started.wait()
+
+
+def test_events_are_told_as_json(spool):
+    drop(spool, "x", {"command": "true"})
+    ran = queuectl("start", "--drain", "--log-format", "json", spool=spool, check=True)
+    events = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["started", "ended", "drained", "stopping", "stopped"]
+    assert events[1]["attempt"]["verdict"] == "done"
+
+
+def test_what_was_done_is_told_as_json(spool):
+    for id in "xyz":
+        drop(spool, id, {"command": "true"})
+
+    def said(*words):
+        ran = queuectl(*words, "--json", spool=spool, check=True)
+        return [(job["id"], job["state"]) for job in map(json.loads, ran.stdout.splitlines())]
+
+    assert said("cancel", "x", "y") == [("x", "dead"), ("y", "dead")]
+    assert said("retry", "x") == [("x", "pending")]
+    assert said("hold", "z") == [("z", "pending")]
+    assert said("rm", "y") == [("y", None)]
+    [(copy, state)] = said("again", "x")
+    assert (where(spool, copy), state) == (["pending"], "pending")
+    assert queuectl("clean", "--state", "pending", "--dry-run", "--json", spool=spool).stdout.count('"state": "pending"') == 3
+
+
+def test_what_an_earlier_try_has_left_running_goes_on_when_a_waiting_job_is_cancelled(spool, tmp_path):
+    with pool(spool):
+        drop(spool, "x", {"command": f"setsid sleep 1013 & echo $! > {tmp_path}/pid; exit 1", "backoff_base": 1000})
+        comes_to(spool, "x", "failed")
+        pid = int((tmp_path / "pid").read_text())
+        try:
+            assert ids(queuectl("cancel", "x", spool=spool)) == ["x"]
+            assert not gone(pid)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_what_is_never_run_is_not_held(spool, tmp_path):
+    path = drop(spool, "x", {"command": "true"})
+    os.link(path, tmp_path / "other")
+    ran = queuectl("hold", "x", spool=spool)
+    assert (ran.returncode, ran.stderr.startswith("queuectl: x is never run: ")) == (1, True)

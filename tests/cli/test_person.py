@@ -1,0 +1,239 @@
+"""What a person does at a real pseudo-terminal: run and Ctrl-C, edit, rm, top."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import termios
+from pathlib import Path
+
+import pytest
+from kit import QUEUECTL, comes_to, drop, gone, pool, queuectl, until, where
+
+
+class Terminal:
+    """A terminal of 80 columns in which a command runs; `shown` is all that appeared there, without colours."""
+
+    def __init__(self, spool, *words, lines=24, columns=80, **environment):
+        leader, follower = pty.openpty()
+        self.leader = leader
+        self.resize(lines, columns)
+        env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+        self.program = subprocess.Popen(
+            [*QUEUECTL, *words],
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            env={**env, "TERM": "xterm", "QUEUECTL_SPOOL": spool.root, **environment},
+        )
+        os.close(follower)
+        os.set_blocking(leader, False)
+        self.raw = b""
+
+    def resize(self, lines, columns):
+        fcntl.ioctl(self.leader, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    @property
+    def shown(self):
+        with contextlib.suppress(OSError):
+            while piece := os.read(self.leader, 65536):
+                self.raw += piece
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.raw.decode("utf-8", "replace")).replace("\r\n", "\n")
+
+    def expect(self, text):
+        try:
+            until(lambda: text in self.shown)
+        except AssertionError:
+            raise AssertionError(f"waited for {text!r} in {self.shown!r}") from None
+
+    def forget(self):
+        """Let what is shown begin anew."""
+        _, self.raw = self.shown, b""
+
+    def type(self, keys):
+        os.write(self.leader, keys.encode())
+
+    def end(self):
+        """Wait for the command's end, and return its exit status."""
+        until(lambda: (self.shown, self.program.poll())[1] is not None, "its end")
+        return self.program.returncode
+
+    def close(self):
+        os.close(self.leader)
+
+
+@pytest.fixture
+def terminal(spool):
+    opened = []
+
+    def begin(*words, **more):
+        opened.append(Terminal(spool, *words, **more))
+        return opened[-1]
+
+    yield begin
+    for each in opened:
+        if each.program.poll() is None:
+            each.program.kill()
+        each.program.wait()
+        with contextlib.suppress(OSError):
+            each.close()
+
+
+@pytest.mark.parametrize(("answer", "state"), [("c\n", ["dead"]), ("l\n", ["processing"])], ids=["cancel", "leave"])
+def test_run_asks_at_ctrl_c_what_becomes_of_the_job(spool, terminal, answer, state):
+    with pool(spool):
+        one = terminal("run", "echo begun; sleep 1009", "--id", "x")
+        one.expect("begun")
+        one.type("\x03")
+        one.expect("[l]eave it running, or [c]ancel it?")
+        one.type(answer)
+        assert (one.end(), where(spool, "x")) == (130, state)
+        if state == ["processing"]:
+            queuectl("cancel", "x", spool=spool, check=True)
+
+
+def test_run_now_cancels_at_ctrl_c(spool, terminal):
+    one = terminal("run", "--now", "echo begun $$; sleep 1010; true", "--id", "x")
+    one.expect("begun")
+    pid = int(re.search(r"begun (\d+)", one.shown)[1])
+    one.type("\x03")
+    assert (one.end(), where(spool, "x"), gone(pid)) == (130, ["dead"], True)
+
+
+def test_several_are_removed_only_when_the_person_agrees(spool, terminal):
+    for id in "xy":
+        drop(spool, id, {"command": "true"}, "done")
+    one = terminal("rm", "x", "y")
+    one.expect("remove 2 jobs and their logs? [y/N]")
+    one.type("\n")
+    assert (one.end(), where(spool, "x")) == (1, ["done"])
+    one = terminal("rm", "x", "y")
+    one.expect("[y/N]")
+    one.type("y\n")
+    assert (one.end(), where(spool, "x"), where(spool, "y")) == (0, [], [])
+
+
+def editor(tmp_path, script):
+    path = tmp_path / "editor"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_job_is_held_while_it_is_edited_and_says_then_what_the_person_wrote(spool, terminal, tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    drop(spool, "x", {"command": "false", "priority": 1})
+    queuectl("pause", spool=spool, check=True)
+    one = terminal("edit", "x", EDITOR=editor(tmp_path, f"cat {gate} > /dev/null; sed -i 's/false/true/' $1"))
+    until(lambda: "hold" in json.loads(Path(spool.path("pending", "x")).read_text()), "the hold")
+    with pool(spool):
+        queuectl("resume", spool=spool, check=True)
+        drop(spool, "y", {"command": "true"})
+        comes_to(spool, "y", "done")
+        assert where(spool, "x") == ["pending"]
+        gate.write_text("now")
+        assert one.end() == 0
+        job = comes_to(spool, "x", "done")
+    assert {word: job.record.get(word) for word in ("command", "priority", "hold")} == {
+        "command": "true",
+        "priority": 1,
+        "hold": None,
+    }
+
+
+def test_what_is_no_job_is_shown_where_it_is_wrong_and_not_put_back(spool, terminal, tmp_path):
+    drop(spool, "x", {"command": "true"})
+    one = terminal("edit", "x", EDITOR=editor(tmp_path, "echo '{\"command\": oops}' > $1"))
+    one.expect('{"command": oops}\n' + " " * 14 + "^")
+    one.expect("[e]dit it again, or [g]ive up?")
+    one.type("g\n")
+    assert one.end() == 1
+    assert json.loads(Path(spool.path("pending", "x")).read_text()) == {"command": "true"}
+
+
+def test_an_editor_that_fails_changes_nothing(spool, tmp_path):
+    drop(spool, "x", {"command": "true"})
+    ran = queuectl("edit", "x", spool=spool, env={"EDITOR": editor(tmp_path, "echo '{}' > $1; exit 3"), "VISUAL": ""})
+    assert (ran.returncode, ran.stderr.endswith("ended with 3: the job is as it was\n")) == (1, True)
+    assert json.loads(Path(spool.path("pending", "x")).read_text()) == {"command": "true"}
+
+
+def test_a_file_that_is_no_job_is_mended(spool, tmp_path):
+    drop(spool, "x", b"{nonsense", "dead")
+    queuectl("edit", "x", spool=spool, env={"EDITOR": editor(tmp_path, 'echo \'{"command": "true"}\' > $1')}, check=True)
+    assert queuectl("retry", "x", spool=spool).stdout == "x\n"
+
+
+def test_top_shows_what_happens_and_obeys_keys(spool, terminal, tmp_path):
+    drop(spool, "bad", {"command": "exit 9", "max_retries": 0})
+    with pool(spool):
+        one = terminal("top")
+        one.expect("dead 1")
+        one.expect("exit 9")
+        drop(spool, "long", {"command": "echo hello; sleep 1011"})
+        one.expect("processing 1")
+        one.type("p")
+        one.expect("PAUSED")
+        one.type("p")
+        one.expect("resumed")
+        one.type("l")
+        one.expect("--- long: echo hello; sleep 1011\nhello")
+        one.type("\x03")
+        one.forget()
+        one.resize(12, 50)
+        one.program.send_signal(signal.SIGWINCH)
+        one.expect("processing 1")
+        one.type("c")
+        comes_to(spool, "long", "dead")
+        one.expect("is cancelled")
+        one.type("q")
+        assert one.end() == 0
+
+
+def test_top_ends_when_its_terminal_is_closed(spool, terminal):
+    one = terminal("top")
+    one.expect("pending 0")
+    one.close()
+    one.program.wait(30)
+
+
+def test_top_into_a_pipe_draws_once(spool):
+    drop(spool, "x", {"command": "true"})
+    ran = queuectl("top", spool=spool)
+    assert (ran.returncode, "pending 1" in ran.stdout) == (0, True)
+
+
+def test_a_long_log_goes_through_the_pager_of_a_person(spool, terminal, tmp_path):
+    with pool(spool):
+        drop(spool, "x", {"command": "seq 100; echo oh >&2"})
+        drop(spool, "y", {"command": "seq 3"})
+        comes_to(spool, "x", "done")
+        comes_to(spool, "y", "done")
+    one = terminal("logs", "x", PAGER="sed s/^/pager:/")
+    assert one.end() == 0
+    assert "pager:100\n" in one.shown
+    assert "pager:oh\n" in one.shown
+    one = terminal("logs", "y", PAGER="sed s/^/pager:/")
+    assert (one.end(), one.shown) == (0, "1\n2\n3\n")
+
+
+def test_states_have_colours_unless_the_person_wants_none(spool, terminal):
+    drop(spool, "x", {"command": "true"}, "dead")
+    one = terminal("list")
+    assert (one.end(), one.shown.count("dead"), b"\x1b[31mdead" in one.raw) == (0, 1, True)
+    for more in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        one = terminal("list", **more)
+        assert (one.end(), one.shown.count("dead"), b"[31m" in one.raw) == (0, 1, False)
+    one = terminal("list", "--color=never")
+    assert (one.end(), b"[31m" in one.raw) == (0, False)
+    assert "\x1b[31mdead" in queuectl("list", "--color=always", spool=spool, env={"TERM": "xterm"}).stdout
+    assert "\x1b" not in queuectl("list", spool=spool).stdout
+    assert queuectl("--color=pink", "list", spool=spool).returncode == 2
