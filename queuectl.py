@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 from jobspool import __version__
@@ -1943,6 +1943,7 @@ class Screen:
     def run(self) -> int:
         """Draw at each event, and obey keys."""
         import select
+        import signal
         import termios
         import tty
 
@@ -1961,6 +1962,7 @@ class Screen:
                 Live(console=console, screen=True, auto_refresh=False) as live,
             ):
                 self._live, self._terminal = live, before
+                signal.signal(signal.SIGTSTP, self._suspend)
                 poll = select.poll()
                 for source in (0, watch):
                     poll.register(source, select.POLLIN)
@@ -2042,25 +2044,37 @@ class Screen:
         hands.hold(self.spool, job, f"by {_person()}", settings)
         return f"{short(job.id)} is held"
 
-    def _show_log(self, job: Job) -> None:
-        """Show what the job prints, until Ctrl-C or its end; then back."""
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        """Let the terminal be as it was, meanwhile."""
         import termios
+        import tty
 
         self._live.stop()
         termios.tcsetattr(0, termios.TCSADRAIN, self._terminal)
         try:
+            yield
+        finally:
+            tty.setcbreak(0)
+            self._live.start(refresh=True)
+
+    def _suspend(self, number: int, _: object) -> None:
+        """Ctrl-Z: stop as any program does, and come back with the screen when the person does."""
+        import signal
+
+        with self._away():
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            signal.signal(number, self._suspend)
+
+    def _show_log(self, job: Job) -> None:
+        """Show what the job prints, until Ctrl-C or its end; then back."""
+        with self._away(), suppress(KeyboardInterrupt):
             print(f"--- {short(job.id)}: {printable(job.command)}")
             number = _last_attempt(self.spool, job)
             _follow_logs(self.spool, [job], [number or 1], ("out", "err"), 1000) if number else print("it has not run yet")
             print("--- Enter goes back", end="", flush=True)
             sys.stdin.readline()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            import tty
-
-            tty.setcbreak(0)
-            self._live.start(refresh=True)
 
 
 # ---- config

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -13,19 +14,21 @@ import termios
 from pathlib import Path
 
 import pytest
-from kit import QUEUECTL, comes_to, drop, gone, pool, queuectl, until, where
+from kit import QUEUECTL, children, comes_to, drop, gone, pool, queuectl, until, where
+
+from jobspool import process
 
 
 class Terminal:
     """A terminal of 80 columns in which a command runs; `shown` is all that appeared there, without colours."""
 
-    def __init__(self, spool, *words, lines=24, columns=80, **environment):
+    def __init__(self, spool, *words, lines=24, columns=80, program=QUEUECTL, **environment):
         leader, follower = pty.openpty()
         self.leader = leader
         self.resize(lines, columns)
         env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
         self.program = subprocess.Popen(
-            [*QUEUECTL, *words],
+            [*program, *words],
             stdin=follower,
             stdout=follower,
             stderr=follower,
@@ -237,3 +240,54 @@ def test_states_have_colours_unless_the_person_wants_none(spool, terminal):
     assert "\x1b[31mdead" in queuectl("list", "--color=always", spool=spool, env={"TERM": "xterm"}).stdout
     assert "\x1b" not in queuectl("list", spool=spool).stdout
     assert queuectl("--color=pink", "list", spool=spool).returncode == 2
+
+
+@pytest.mark.parametrize("words", [["logs", "-f", "x"], ["wait", "x"], ["top"]], ids=["logs", "wait", "top"])
+def test_what_waits_is_suspended_and_goes_on(spool, terminal, tmp_path, words):
+    """Ctrl-Z and fg, in a shell with job control."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with pool(spool):
+        drop(spool, "x", {"command": f"echo begun; read word < {gate}; echo over"})
+        until(lambda: where(spool, "x") == ["processing"], "the job")
+        one = terminal("--norc", "-i", program=["bash"], PS1="$ ")
+        one.type(shlex.join([*QUEUECTL, *words]) + "\n")
+        one.expect({"logs": "begun\n", "wait": "", "top": "processing 1"}[words[0]])
+        child = until(lambda: children(one.program.pid), "the command")[0]
+        until(lambda: process.words_of(child).endswith(words[-1]) and watches(child), "it to wait")
+        one.type("\x1a")
+        one.expect("Stopped")
+        one.forget()
+        one.type("fg\n")
+        gate.write_text("go\n")
+        comes_to(spool, "x", "done")
+        if words == ["top"]:
+            one.expect("done 1")
+            one.type("q")
+        until(lambda: gone(child), "the command's end")
+        one.type("echo exit=$?\nexit\n")
+        one.expect({"logs": "over\n", "wait": "", "top": ""}[words[0]])
+        one.expect("exit=0\n")
+        one.end()
+
+
+def watches(pid):
+    """Tell whether the process has an inotify instance: then it waits for events."""
+    with contextlib.suppress(OSError):
+        return any("inotify" in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+    return False
+
+
+@pytest.mark.parametrize(
+    "words", [["logs", "-f", "x"], ["wait", "x"], ["run", "sleep 1014", "--id", "y"]], ids=["logs", "wait", "run"]
+)
+def test_what_waits_ends_with_its_terminal_and_the_job_goes_on(spool, terminal, tmp_path, words):
+    with pool(spool, 2):
+        drop(spool, "x", {"command": f"echo begun; touch {tmp_path}/runs; sleep 1014"})
+        until((tmp_path / "runs").exists, "the job")
+        one = terminal(*words)
+        until(lambda: watches(one.program.pid), "it to wait")
+        one.close()
+        one.program.wait(30)
+        assert where(spool, "x") == ["processing"]
+        queuectl("cancel", "--state", "processing", spool=spool, check=True)
