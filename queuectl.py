@@ -377,7 +377,22 @@ def _reporter(form: str | None, clock: str = "%H:%M:%S") -> Callable[[list[dict]
     """Return what tells of events in that form. Raises Wrong."""
     if form not in (None, "text", "json"):
         raise Wrong(f"--log-format is text or json, not {form!r}")
-    return lambda events: _print_events(events, None if form == "json" else clock)
+    hinted = form == "json" or not sys.stderr.isatty()
+
+    def report(events: list[dict]) -> None:
+        nonlocal hinted
+        _print_events(events, None if form == "json" else clock)
+        if not hinted and (failed := next(filter(_is_failure, events), None)):
+            hinted = True
+            talk(
+                f"`queuectl logs {short(failed['id'])}` shows what it printed, `queuectl why {short(failed['id'])}` what to type"
+            )
+
+    return report
+
+
+def _is_failure(event: dict) -> bool:
+    return event["event"] == "ended" and event["attempt"]["verdict"] in ("failed", "dead")
 
 
 def _check_filesystem(spool: Spool) -> None:

@@ -291,3 +291,13 @@ def test_what_waits_ends_with_its_terminal_and_the_job_goes_on(spool, terminal, 
         one.program.wait(30)
         assert where(spool, "x") == ["processing"]
         queuectl("cancel", "--state", "processing", spool=spool, check=True)
+
+
+def test_the_first_failure_is_hinted_at_once_to_a_person(spool, terminal):
+    for id in "xy":
+        drop(spool, id, {"command": "exit 3", "max_retries": 0})
+    one = terminal("start", "--drain")
+    assert (one.end(), one.shown.count("queuectl: `queuectl logs ")) == (0, 1)
+    for id in "xy":
+        queuectl("retry", id, spool=spool, check=True)
+    assert "queuectl logs" not in queuectl("start", "--drain", spool=spool).stderr
