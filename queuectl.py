@@ -402,7 +402,7 @@ def _check_filesystem(spool: Spool) -> None:
         raise NotASpool(f"{spool.root}: {why}: choose a local file system, or take the risk with --any-filesystem")
 
 
-def _count_of(text: str | None, spool: Spool) -> int:
+def _count_of(text: str | None, spool: Spool, what: str = "--count") -> int:
     if text is None:
         return spool.settings().workers
     from jobspool.config import value_of
@@ -410,7 +410,7 @@ def _count_of(text: str | None, spool: Spool) -> int:
     try:
         return value_of("workers", text)
     except WrongValue as error:
-        raise Wrong(str(error).replace("workers can't be", "--count can't be")) from None
+        raise Wrong(str(error).replace("workers can't be", f"{what} can't be")) from None
 
 
 def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[list[dict]], None]) -> int:
@@ -640,7 +640,7 @@ def scale(words: dict) -> int:
     from jobspool import roster
 
     spool = open_spool(words)
-    count = _count_of(words["<n>"], spool)
+    count = _count_of(words["<n>"], spool, "scale's number")
     spool.ready()
     settings.change(spool.root, "workers", count, spool.spare(), spool.file_mode(spool.settings()))
     supervisors = sum(entry.role == roster.SUPERVISOR for entry in roster.living(spool))
@@ -1333,7 +1333,7 @@ def chosen(spool: Spool, words: dict, first: str | None = None, states: Iterable
 
 def _handles(handles: list[str]) -> list[str]:
     """Return the handles, with those that stdin lists in the place of -."""
-    return [each for handle in handles for each in (sys.stdin.read().split("\n") if handle == "-" else [handle]) if each]
+    return [each for handle in handles for each in (sys.stdin.read().split() if handle == "-" else [handle])]
 
 
 def selected(spool: Spool, words: dict, states: Iterable[str] = STATES, limit: int | None = None) -> list[Job]:
