@@ -1333,7 +1333,7 @@ def chosen(spool: Spool, words: dict, first: str | None = None, states: Iterable
 
 def _handles(handles: list[str]) -> list[str]:
     """Return the handles, with those that stdin lists in the place of -."""
-    return [each for handle in handles for each in (sys.stdin.read().split() if handle == "-" else [handle])]
+    return [each for handle in handles for each in (filter(None, sys.stdin.read().split("\n")) if handle == "-" else [handle])]
 
 
 def selected(spool: Spool, words: dict, states: Iterable[str] = STATES, limit: int | None = None) -> list[Job]:

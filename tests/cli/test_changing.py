@@ -120,6 +120,8 @@ def test_choices_stand_for_jobs_and_ids_may_come_through_a_pipe(spool):
     ran = queuectl("cancel", spool=spool)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "which job?" in ran.stderr
+    drop(spool, "my job", {"command": "true"})
+    assert queuectl("cancel", "-", spool=spool, stdin="my job\n\n").stdout == "my job\n"
 
 
 def test_a_held_job_waits_in_its_place_until_it_is_released(spool):
