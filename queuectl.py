@@ -14,10 +14,10 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 
-from jobspool import __version__
+from jobspool import __version__, say
 from jobspool.errors import (
     AmbiguousJob,
     BrokenConfig,
@@ -29,6 +29,7 @@ from jobspool.errors import (
     WrongValue,
 )
 from jobspool.job import NEW_WORDS, Job, did_you_mean, id_of, iso, new_id, number, parse
+from jobspool.say import age, counted, exit_code, pause_reason, person, printable, short, span, tries, when, why_dead, why_failed
 from jobspool.spool import PAUSED, Spool, find_root, ids_of, ignored
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, state_named
 from jobspool.trust import READ, distrust_type, forbidden
@@ -697,42 +698,14 @@ Examples:
   queuectl --spool /srv/builds/spool install-service --print
 """
 
-UNIT = """\
-[Unit]
-Description=queuectl workers of {spool}
-Documentation=man:queuectl(1)
-RequiresMountsFor={spool}
-
-[Service]
-Type=notify
-NotifyAccess=main
-ExecStart={command} --spool {spool} start{count}
-ExecReload={command} --spool {spool} config list
-ExecStop={command} --spool {spool} stop --quiet --timeout 60
-KillMode=mixed
-KillSignal=SIGQUIT
-TimeoutStopSec=90
-Restart=on-failure
-{user}# What jobs need of this machine decides; take out what keeps yours from their work.
-LockPersonality=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-RestrictRealtime=yes
-
-[Install]
-WantedBy={target}
-"""
-
 
 def install_service(words: dict) -> int:
-    from jobspool import durable
+    from jobspool import durable, service
 
     spool = open_spool(words)
     count = "" if words["--count"] is None else f" --count {_count_of(words['--count'], spool)}"
-    unit = _unit(spool, count, words["--user"])
+    program = os.path.abspath(sys.argv[0])
+    unit = service.unit(spool, [program] if os.access(program, os.X_OK) else [sys.executable, program], count, words["--user"])
     if words["--print"]:
         print(unit, end="")
         return 0
@@ -746,21 +719,6 @@ def install_service(words: dict) -> int:
     systemctl = "systemctl --user" if words["--user"] else "systemctl"
     talk(f"now type: {systemctl} daemon-reload && {systemctl} enable --now {name}")
     return 0
-
-
-def _unit(spool: Spool, count: str, own: bool) -> str:
-    """Return the unit's text. What systemd would expand in paths is doubled: see systemd.service(5)."""
-    from jobspool.trust import user_name
-
-    def word(text: str) -> str:
-        text = text.replace("%", "%%")
-        return text if re.fullmatch(r"[\w./%+@:-]+", text) else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-    program = os.path.abspath(sys.argv[0])
-    command = word(program) if os.access(program, os.X_OK) else f"{word(sys.executable)} {word(program)}"
-    user = "" if own else f"User={user_name(os.stat(spool.root).st_uid)}\n"
-    target = "default.target" if own else "multi-user.target"
-    return UNIT.format(command=command, spool=word(spool.root), count=count, user=user, target=target)
 
 
 # ---- status and list
@@ -1162,35 +1120,6 @@ def _row(job: Job, settings: object) -> list[str]:
     return [id_shown(job.id), job.state, tries(job, settings), age(job), str(how), command]
 
 
-def tries(job: Job, settings: object) -> str:
-    """Return how many tries of how many a job has had, since it was last dead or done and tried again: "2/4"."""
-    if job.problem:
-        return "-"
-    attempts = list(job.attempts)
-    count = 0
-    if attempts and attempts[-1]["verdict"] in ("done", "dead") and job.state in (DONE, DEAD):
-        attempts.pop()
-        count = 1
-    from jobspool.retry import tries_used
-
-    count += tries_used(attempts)
-    return f"{count}/{settings.for_job(job.record).max_retries + 1}"
-
-
-def age(job: Job) -> str:
-    """Return the time that matters in the job's state: when due, since when running, how long ago ended."""
-    now = time.time()
-    if job.state == PROCESSING:
-        return f"for {span(now - job.ctime)}"
-    if "hold" in job.record and job.state in (PENDING, FAILED):
-        return "held"
-    if job.state == FAILED:
-        return f"due {when(job.mtime, now)}"
-    if job.state == PENDING and job.mtime > now:
-        return f"due {when(job.mtime, now)}"
-    return f"{span(now - job.mtime)} ago" if job.state != PENDING else f"waiting {span(now - job.mtime)}"
-
-
 # ---- dlq
 
 DLQ = """\
@@ -1254,19 +1183,6 @@ def _dlq_list(words: dict) -> int:
         print_table(("job", "died", "tries", "reason", "command"), rows)
         talk_to_person("queuectl show JOB tells all; queuectl dlq retry JOB tries again")
     return 0
-
-
-def why_dead(job: Job) -> str:
-    """Return in words why the job is in the dead letter queue."""
-    if job.problem:
-        return f"not a job: {job.problem}"
-    if "cancelled" in job.record:
-        return f"cancelled {job.record['cancelled']}"
-    if not job.attempts:
-        return "no attempt on record: moved there by hand, or not whole in time"
-    if job.attempts[-1]["verdict"] not in ("dead", "failed"):
-        return "moved there by hand"
-    return job.attempts[-1].get("reason", "moved there by hand")
 
 
 def _dlq_retry(words: dict) -> int:
@@ -1444,15 +1360,8 @@ def cancel(words: dict) -> int:
     spool = open_spool(words)
     settings = spool.settings()
     jobs = chosen(spool, words, states=MAY_RUN)
-    why = f"by {_person()}" + (f": {words['--reason']}" if words["--reason"] else "")
+    why = f"by {person()}" + (f": {words['--reason']}" if words["--reason"] else "")
     return _each(spool, jobs, words, lambda job: hands.cancel(spool, job, why, settings))
-
-
-def _person() -> str:
-    """Return the name of the user who runs us, also behind sudo."""
-    from jobspool.trust import user_name
-
-    return os.environ.get("SUDO_USER") or user_name(os.getuid())
 
 
 KILL = f"""\
@@ -1557,7 +1466,7 @@ def hold(words: dict) -> int:
 
     spool = open_spool(words)
     settings = spool.settings()
-    reason = words["--reason"] or f"by {_person()}"
+    reason = words["--reason"] or f"by {person()}"
     return _each(
         spool, chosen(spool, words, states=(PENDING, FAILED)), words, lambda job: hands.hold(spool, job, reason, settings)
     )
@@ -1735,7 +1644,7 @@ def edit(words: dict) -> int:
 
     held = job.state in (PENDING, FAILED) and "hold" not in job.record
     if held:
-        hands.hold(spool, job, f"edited by {_person()}, process {os.getpid()}", settings)
+        hands.hold(spool, job, f"edited by {person()}, process {os.getpid()}", settings)
     new = None
     try:
         new = _edited(
@@ -1887,209 +1796,32 @@ spool, q quits.
 
 `queuectl watch` is the same.
 """
-MOST_DRAWN = 1000  # jobs of a state that are read for the screen
-FRAME = 0.1  # seconds at least between two drawings
-KEYS = {"\x1b[A": "up", "k": "up", "\x1b[B": "down", "j": "down", "\x03": "q", "\x04": "q"}
 
 
 def top(words: dict) -> int:
     spool = open_spool(words)
-    screen = Screen(spool)
+    from jobspool.screen import Screen
+
+    screen = Screen(
+        spool,
+        lambda: _look_around(spool),
+        lambda state: _stats(spool, state, _to_look_at(spool.names(state))),
+        lambda job: _show_log(spool, job),
+    )
     if words["--once"] or not (sys.stdin.isatty() and sys.stdout.isatty()):
         screen.look()
         print_lines([text for text, _ in screen.lines(80, 1000)])
         return 0
-    return screen.run()
+    return 0 if screen.run() else EXIT_INTERRUPTED
 
 
-class Screen:
-    """The live screen: look() reads the spool, lines() lays it out, run() draws and obeys keys until the person quits."""
-
-    def __init__(self, spool: Spool) -> None:
-        self.spool = spool
-        self.said = ""  # of the last key
-        self.at = 0  # which of the jobs shown is chosen
-        self.chosen: str | None = None  # its id, once the person has chosen
-        self.jobs: list[Job] = []  # that are shown, in their order
-
-    def look(self) -> None:
-        """See what lies in the spool now."""
-        from heapq import nlargest, nsmallest
-
-        spool = self.spool
-        self.seen = _look_around(spool)
-        stats = {state: _stats(spool, state, _to_look_at(spool.names(state))) for state in (PENDING, FAILED, DEAD)}
-        first = nsmallest(MOST_DRAWN, stats[PENDING], key=lambda id: stats[PENDING][id].st_mtime_ns)
-        waiting = [job for id in first if (job := spool.read(PENDING, id))]
-        self.next = sorted(waiting, key=lambda job: ("hold" in job.record, -job.record.get("priority", 0), job.mtime, job.id))
-        failed = nlargest(20, ((found.st_ctime_ns, state, id) for state in (FAILED, DEAD) for id, found in stats[state].items()))
-        self.failed = [job for _, state, id in failed if (job := spool.read(state, id))]
-        running = [worker["job"] for worker in self.seen["workers"] if worker["job"]]
-        self.running = [job for id in running if (job := spool.read(PROCESSING, id))]
-
-    def lines(self, width: int, height: int) -> list[tuple[str, str]]:
-        """Return the screen's lines, each with its style, no wider nor more than there is room for."""
-        counts = "   ".join(f"{state} {count}" for state, count in self.seen["states"].items())
-        paused = (
-            "   PAUSED" + (f" ({self.seen['pause_reason']})" if self.seen["pause_reason"] else "") if self.seen["paused"] else ""
-        )
-        found = [(f"{self.spool.root}{paused}", "bold"), (counts, "")]
-        self.jobs = []
-        busy = {worker["job"] for worker in self.seen["workers"]}
-        idle = sum(not worker["job"] for worker in self.seen["workers"])
-        room = max(3, height - len(found) - 7)
-        found += self._part(f"running: {counted(len(self.seen['workers']), 'worker')}, {idle} idle", self.running, room // 3)
-        found += self._part("next", [job for job in self.next if job.id not in busy], room // 3)
-        found += self._part("failed last", self.failed, room - 2 * (room // 3))
-        self.at = next((i for i, job in enumerate(self.jobs) if job.id == self.chosen), min(self.at, max(0, len(self.jobs) - 1)))
-        return found[: max(1, height - 1)]
-
-    def _part(self, title: str, jobs: list[Job], most: int) -> list[tuple[str, str]]:
-        shown = jobs[: max(1, most)]
-        lines = [("", ""), (title + (f" ({len(shown)} of {len(jobs)})" if len(jobs) > len(shown) else ""), "bold")]
-        for job in shown:
-            self.jobs.append(job)
-            what = why_dead(job) if job.state == DEAD else age(job)
-            lines.append(
-                (f"  {short(job.id):<12} {what[:24]:<24} {job.command or job.problem or ''}", f"job {len(self.jobs) - 1}")
-            )
-        return lines if shown else [*lines, ("  none", "dim")]
-
-    def run(self) -> int:
-        """Draw at each event, and obey keys."""
-        import select
-        import signal
-        import termios
-        import tty
-
-        from rich.console import Console
-        from rich.live import Live
-
-        from jobspool.watch import Watch
-
-        before = termios.tcgetattr(0)
-        folders = {self.spool.folder(state): ("deleted",) for state in STATES}
-        console = Console(highlight=False, markup=False)
-        try:
-            tty.setcbreak(0)
-            with (
-                Watch({**folders, self.spool.root: ("deleted",), f"{self.spool.root}/workers": ("deleted", "modified")}) as watch,
-                Live(console=console, screen=True, auto_refresh=False) as live,
-            ):
-                self._live, self._terminal = live, before
-                signal.signal(signal.SIGTSTP, self._suspend)
-                poll = select.poll()
-                for source in (0, watch):
-                    poll.register(source, select.POLLIN)
-                while True:
-                    self.look()
-                    live.update(self._drawn(console), refresh=True)
-                    ready = dict(poll.poll(1000))  # times go by on the screen
-                    if 0 in ready and not self._obey(os.read(0, 64).decode("utf-8", "replace")):
-                        return 0
-                    if watch.fileno() in ready:
-                        time.sleep(FRAME)
-                        watch.take()
-        except OSError as error:
-            if error.errno != errno.EIO:  # the terminal was closed
-                raise
-            return EXIT_INTERRUPTED
-        finally:
-            try:
-                termios.tcsetattr(0, termios.TCSADRAIN, before)
-            except termios.error:
-                pass  # the terminal is gone
-
-    def _drawn(self, console: object) -> object:
-        from rich.text import Text
-
-        width, height = console.size
-        text = Text(no_wrap=True, overflow="ellipsis")
-        for line, style in self.lines(width, height):
-            chosen = style == f"job {self.at}"
-            text.append(printable(line)[: width - 1], "reverse" if chosen else style if style in ("bold", "dim") else "")
-            text.append("\n")
-        text.append(printable(self.said or "l log  c cancel  r retry  h hold  p pause  q quit")[: width - 1], "dim")
-        return text
-
-    def _obey(self, typed: str) -> bool:
-        """Do what the key says; False to quit."""
-        if not typed:
-            return False
-        key = KEYS.get(typed, typed)
-        self.said = ""
-        if key == "q":
-            return False
-        if key in ("up", "down"):
-            self.at = max(0, min(len(self.jobs) - 1, self.at + (1 if key == "down" else -1)))
-            self.chosen = self.jobs[self.at].id if self.jobs else None
-            return True
-        try:
-            self.said = self._do(key)
-        except (QueueError, NoSuchJob) as error:
-            self.said = str(error)
-        return True
-
-    def _do(self, key: str) -> str:
-        """Do it, and return what to say of it."""
-        from jobspool import hands
-
-        settings = self.spool.settings()
-        if key == "p":
-            if os.path.lexists(f"{self.spool.root}/{PAUSED}"):
-                hands.resume(self.spool)
-                return "resumed"
-            hands.pause(self.spool, f"by {_person()}", settings)
-            return "paused"
-        if key not in "lcrh" or not self.jobs:
-            return ""
-        job = self.spool.find(f"{self.jobs[self.at].id}.json")
-        if key == "l":
-            self._show_log(job)
-            return ""
-        if key == "c":
-            hands.cancel(self.spool, job, f"by {_person()}", settings)
-            return f"{short(job.id)} is cancelled"
-        if key == "r":
-            hands.retry(self.spool, job, settings)
-            return f"{short(job.id)} is tried again"
-        if "hold" in job.record:
-            hands.release(self.spool, job, settings)
-            return f"{short(job.id)} is released"
-        hands.hold(self.spool, job, f"by {_person()}", settings)
-        return f"{short(job.id)} is held"
-
-    @contextmanager
-    def _away(self) -> Iterator[None]:
-        """Let the terminal be as it was, meanwhile."""
-        import termios
-        import tty
-
-        self._live.stop()
-        termios.tcsetattr(0, termios.TCSADRAIN, self._terminal)
-        try:
-            yield
-        finally:
-            tty.setcbreak(0)
-            self._live.start(refresh=True)
-
-    def _suspend(self, number: int, _: object) -> None:
-        """Ctrl-Z: stop as any program does, and come back with the screen when the person does."""
-        import signal
-
-        with self._away():
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            signal.signal(number, self._suspend)
-
-    def _show_log(self, job: Job) -> None:
-        """Show what the job prints, until Ctrl-C or its end; then back."""
-        with self._away(), suppress(KeyboardInterrupt):
-            print(f"--- {short(job.id)}: {printable(job.command)}")
-            number = _last_attempt(self.spool, job)
-            _follow_logs(self.spool, [job], [number or 1], ("out", "err"), 1000) if number else print("it has not run yet")
-            print("--- Enter goes back", end="", flush=True)
-            sys.stdin.readline()
+def _show_log(spool: Spool, job: Job) -> None:
+    """Show what the job prints, until its end, and wait for the person."""
+    print(f"--- {short(job.id)}: {printable(job.command)}")
+    number = _last_attempt(spool, job)
+    _follow_logs(spool, [job], [number or 1], ("out", "err"), 1000) if number else print("it has not run yet")
+    print("--- Enter goes back", end="", flush=True)
+    sys.stdin.readline()
 
 
 # ---- config
@@ -2231,7 +1963,7 @@ def _state_words(job: Job, settings: object) -> str:
     if job.state in (PENDING, FAILED) and "hold" in job.record:
         return f", held ({job.record['hold']})"
     if job.state == FAILED:
-        return f": {_why_failed(job, settings)}, {tries(job, settings)} tries"
+        return f": {why_failed(job, settings)}, {tries(job, settings)} tries"
     return f", {age(job)}, {tries(job, settings)} tries"
 
 
@@ -2456,79 +2188,12 @@ Examples:
 def why(words: dict) -> int:
     spool = open_spool(words)
     job = find(spool, words["<job>"])
-    reason, cure = _why(spool, job, _settings_or_default(spool))
+    reason, cure = say.why(spool, job, _settings_or_default(spool))
     if words["--json"]:
         print(json.dumps({"id": job.id, "state": job.state, "why": reason, "cure": cure or None}))
     else:
         print_lines([f"{reason}{f': {cure}' if cure else ''}"], cut=False)
     return 0
-
-
-def _why(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
-    """Return why the job is where it is, and what to type, "" for nothing."""
-    name = short(job.id)
-    if job.state == PROCESSING:
-        return f"it is running, {age(job)}", f"queuectl logs -f {name}"
-    if job.state == DONE:
-        return f"it is done, {age(job)}", ""
-    if job.state == DEAD:
-        return f"it is dead, {age(job)}: {why_dead(job)}", f"queuectl {'show' if job.problem else 'retry'} {name}"
-    odd = job.problem or spool.distrust(os.lstat(spool.path(job.state, job.id)), settings)
-    if odd:
-        return f"it is never run: {odd}", "queuectl doctor"
-    if "hold" in job.record:
-        return f"it is held ({job.record['hold']})", f"queuectl release {name}"
-    if job.state == FAILED:
-        return f"it {_why_failed(job, settings)}", f"queuectl retry {name}"
-    return _why_waiting(spool, job)
-
-
-def _why_failed(job: Job, settings: object) -> str:
-    return f"waits for its {_ordinal(int(tries(job, settings).split('/')[0]))} retry, due {when(job.mtime, time.time())}"
-
-
-def _why_waiting(spool: Spool, job: Job) -> tuple[str, str]:
-    """Return what keeps the pending job from running, and what helps against the last that is said."""
-    from jobspool import roster
-
-    reasons, cure = [], ""
-    if job.mtime > time.time():
-        reasons.append(f"it may not run before its time, {when(job.mtime, time.time())}")
-        cure = f"touch {spool.path(PENDING, job.id)}"
-    elif before := sum(_comes_before(other, job) for other in spool.jobs(PENDING)):
-        reasons.append(f"{before} before it")
-    if os.path.lexists(f"{spool.root}/{PAUSED}"):
-        reason = pause_reason(spool)
-        reasons.append("the spool is paused" + (f" ({reason})" if reason else ""))
-        cure = "queuectl resume"
-    workers = [entry for entry in roster.living(spool) if entry.role == roster.WORKER]
-    if not workers:
-        reasons.append("no worker is running")
-        cure = "queuectl start"
-    elif not cure and all(entry.job for entry in workers):
-        reasons.append(f"{counted(len(workers), 'worker')}, all busy")
-    return "; ".join(reasons) or "its turn is next", cure
-
-
-def _comes_before(other: Job, job: Job) -> bool:
-    def rank(each: Job) -> tuple[int, float, str]:
-        return (-each.record.get("priority", 0), each.mtime, each.id)
-
-    return not other.problem and "hold" not in other.record and other.mtime <= time.time() and rank(other) < rank(job)
-
-
-def pause_reason(spool: Spool) -> str:
-    """Return why the spool is paused, "" where nobody said."""
-    try:
-        with open(f"{spool.root}/{PAUSED}", "rb", opener=lambda path, _: os.open(path, READ)) as file:
-            return file.read(1000).decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
 
 
 WAIT = f"""\
@@ -2590,19 +2255,6 @@ def _is_waited_for(spool: Spool) -> bool:
         return True
     jobs = [spool.read(PENDING, id) for id in ids]
     return any(job and not job.problem and "hold" not in job.record for job in jobs)
-
-
-def exit_code(job: Job) -> int:
-    """Return the exit status for how the job ended: its own, 128 and its signal, or 1."""
-    if job.state == DONE:
-        return 0
-    last = job.attempts[-1] if job.attempts and "cancelled" not in job.record else {}
-    if "signal" in last:
-        import signal
-
-        number = getattr(signal, last["signal"], None)
-        return 128 + (int(number) if number else int(last["signal"].removeprefix("SIG")))
-    return last.get("exit") or 1
 
 
 RUN = """\
@@ -2700,7 +2352,7 @@ def _interrupted(spool: Spool, id: str, words: dict) -> int:
 
         job = spool.find(f"{id}.json")
         if job.state in MAY_RUN:
-            hands.cancel(spool, job, f"by {_person()}", spool.settings())
+            hands.cancel(spool, job, f"by {person()}", spool.settings())
             talk(f"{short(id)} is cancelled")
     else:
         talk(f"{short(id)} goes on: `queuectl logs -f {short(id)}` shows it again")
@@ -2750,97 +2402,19 @@ Examples:
   source <(queuectl completion zsh)
 """
 
-SHELLS = {
-    "bash": """\
-_queuectl() {
-    local IFS=$'\\n'
-    COMPREPLY=($(queuectl __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2> /dev/null | cut -f 1))
-}
-complete -o default -o nosort -F _queuectl queuectl
-""",
-    "zsh": """\
-#compdef queuectl
-_queuectl() {
-    local -a found
-    found=(${(f)"$(queuectl __complete "${(@)words[2,CURRENT]}" 2> /dev/null | sed 's/:/\\\\:/g; s/\\t/:/')"})
-    if (( $#found )); then _describe -V queuectl found; else _files; fi
-}
-if [ "$funcstack[1]" = _queuectl ]; then _queuectl "$@"; else compdef _queuectl queuectl; fi
-""",
-    "fish": """\
-complete -c queuectl -e
-complete -c queuectl -k -a '(queuectl __complete (commandline -opc)[2..] (commandline -ct) 2> /dev/null)'
-""",
-}
-MOST_COMPLETED = 100  # jobs that are offered, the newest first
-
 
 def completion(words: dict) -> int:
+    from jobspool.completion import SHELLS
+
     print(next(script for shell, script in SHELLS.items() if words[shell]), end="")
     return 0
 
 
-def complete(words: list[str]) -> list[str]:
-    """Return what the last word may become, each with its description behind a tab; nothing where files may stand."""
-    *before, part = words or [""]
-    if before and before[0] == "--spool":
-        before = before[2:]
-    if not before:
-        found = [f"{name}\t{usage.split(chr(10))[0]}" for name, (usage, _) in COMMANDS.items()]
-    elif (name := OTHER_NAMES.get(before[0], before[0])) in COMMANDS:
-        found = _completed(name, before[1:], part)
-    else:
-        found = []
-    return [each for each in found if each.startswith(part)]
+def _complete(words: list[str]) -> list[str]:
+    from jobspool.completion import complete
 
-
-def _completed(name: str, before: list[str], part: str) -> list[str]:
-    usage = COMMANDS[name][0]
-    takes = dict(re.findall(r"^  (?:-\w )?(--[\w-]+)(=<\w+>)?", usage, re.M))
-    if before and takes.get(before[-1]):
-        return _values(before[-1])
-    if part.startswith("-"):
-        said = dict(re.findall(r"^  (?:-\w )?(--[\w-]+)(?:=<\w+>)?  +(.*)", usage, re.M))
-        return [f"{option}\t{said.get(option, '')}" for option in takes]
-    given = [word for i, word in enumerate(before) if not word.startswith("-") and not (i and takes.get(before[i - 1]))]
-    subs = {"dlq": ["list", "retry"], "config": ["list", "get", "set", "unset"], "completion": list(SHELLS)}.get(name, [])
-    if subs and not given:
-        return subs
-    if name == "config" and given[0] in ("get", "set", "unset"):
-        return _values("--key") if len(given) == 1 else []
-    return _offered(name, part) if "<job>" in usage else []
-
-
-def _values(option: str) -> list[str]:
-    if option == "--state":
-        return list(STATES)
-    if option == "--signal":
-        import signal
-
-        return [each.name.removeprefix("SIG") for each in signal.Signals]
-    if option == "--key":
-        from jobspool.config import SETTINGS
-
-        return [f"{setting.name}\t{setting.meaning}" for setting in SETTINGS.values()]
-    return []
-
-
-def _offered(name: str, part: str) -> list[str]:
-    """Return the handles of the newest jobs that the command is for, with their commands."""
-    states = {
-        "cancel": MAY_RUN,
-        "kill": (PROCESSING,),
-        "retry": (FAILED, DEAD),
-        "dlq": (DEAD,),
-        "hold": (PENDING, FAILED),
-        "release": (PENDING, FAILED),
-        "wait": MAY_RUN,
-    }.get(name, STATES)
-    spool = Spool(find_root()[0])
-    jobs = reversed(_newest(spool, states, MOST_COMPLETED))
-    return ["@last\tthe job that was added last", "@failed\tthe job that failed last"] * (part[:1] == "@") + [
-        f"{short(job.id)}\t{job.state}: {printable(job.command)}" for job in jobs
-    ]
+    usages = {name: usage for name, (usage, _) in COMMANDS.items()}
+    return complete(words, usages, OTHER_NAMES, lambda states, most: _newest(Spool(find_root()[0]), states, most))
 
 
 # ---- words in
@@ -2938,7 +2512,7 @@ def run(argv: list[str]) -> int:
             print(OVERVIEW, end="")
             return 0
     if rest[0] == "__complete":
-        print("".join(f"{line}\n" for line in complete(rest[1:])), end="")
+        print("".join(f"{line}\n" for line in _complete(rest[1:])), end="")
         return 0
     if rest[0] == "--version":
         print(f"queuectl {__version__}")
@@ -3105,15 +2679,6 @@ def _settings_or_default(spool: Spool, quiet: bool = False) -> object:
 
 # ---- words out
 
-CONTROLS = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-
-
-def printable(text: str) -> str:
-    """Return the text with every character that a terminal might obey, or can't show, made visible."""
-    if text.isascii() and text.isprintable():
-        return text
-    return re.sub(CONTROLS, lambda found: repr(found.group())[1:-1], text)
-
 
 def talk(text: str) -> None:
     """Say something to whoever runs the command, on stderr; a disk that is full doesn't hear it."""
@@ -3143,35 +2708,9 @@ def as_json(spool: Spool, job: Job) -> dict:
     return {**known, **({"problem": job.problem} if job.problem else job.record)}
 
 
-def short(id: str) -> str:
-    """Return the handle that people see for an id."""
-    return printable(Job(id, "", {}, 0, 0).handle)
-
-
 def id_shown(id: str) -> str:
     """Return how a table names a job: by its handle on a terminal, whole in a pipe."""
     return short(id) if sys.stdout.isatty() else printable(id)
-
-
-def span(seconds: float) -> str:
-    """Return a length of time as people say it: 0.2 s, 8 s, 5 min, 3 h, 2 d."""
-    seconds = max(0.0, seconds)
-    if seconds < 1:
-        return f"{seconds:.2g} s" if seconds >= 0.01 else f"{seconds:.3f} s"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def when(moment: float, now: float) -> str:
-    """Return a time to come as people say it."""
-    return f"in {span(moment - now)}" if moment > now else "now"
-
-
-def counted(count: int, thing: str) -> str:
-    """Return "1 worker", "2 workers"."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def print_lines(lines: list[str], cut: bool = True) -> None:

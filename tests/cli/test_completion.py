@@ -20,7 +20,7 @@ def offered(spool, *words):
         (["list", "--state", "p"], ["pending", "processing"]),
         (["config", "set", "max_r"], ["max_retries"]),
         (["config", "se"], ["set"]),
-        (["dlq", ""], ["list", "retry"]),
+        (["dlq", ""], ["list", "retry", "show", "purge"]),
         (["kill", "--signal", "US"], ["USR1", "USR2"]),
         (["completion", "f"], ["fish"]),
         (["cancel", ""], ["wait"]),

@@ -20,7 +20,7 @@ print(*sorted(name for name in set(sys.modules) - before if not name.startswith(
 """
 ALWAYS = {
     *("docopt", "docopt._version", "errno", "fcntl", "json", "json.decoder", "json.encoder", "json.scanner", "math", "queuectl"),
-    *("jobspool", *(f"jobspool.{name}" for name in "config durable errors filesystem job spool states trust".split())),
+    *("jobspool", *(f"jobspool.{name}" for name in "config durable errors filesystem job say spool states trust".split())),
 }
 ROSTER = {"jobspool.process", "jobspool.roster", "select", "signal", "datetime"}
 

@@ -10,7 +10,8 @@ from kit import TOP
 
 LEVELS = (
     "channel durable errors process trust", "states", "job retry watch command index filesystem trouble", "config", "spool",
-    "names roster logs", "claim run recorder", "recovery retention", "worker sight doctor hands follow", "supervisor here", "__init__", "queuectl",
+    "names roster logs", "claim run recorder say", "recovery retention service", "worker sight doctor hands follow completion",
+    "supervisor here screen", "__init__", "queuectl",
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 FILES = {path.stem: path for path in [*TOP.glob("jobspool/*.py"), *TOP.glob("queuectl.py")]}

@@ -1,0 +1,180 @@
+"""What is said of jobs, in words for people: how long, where, and why. Returns texts, and prints none."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+from jobspool.job import Job
+from jobspool.spool import PAUSED
+from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
+from jobspool.trust import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jobspool.spool import Spool
+
+CONTROLS = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+
+
+def printable(text: str) -> str:
+    """Return the text with every character that a terminal might obey, or can't show, made visible."""
+    if text.isascii() and text.isprintable():
+        return text
+    return re.sub(CONTROLS, lambda found: repr(found.group())[1:-1], text)
+
+
+def short(id: str) -> str:
+    """Return the handle that people see for an id."""
+    return printable(Job(id, "", {}, 0, 0).handle)
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as people say it: 0.2 s, 8 s, 5 min, 3 h, 2 d."""
+    seconds = max(0.0, seconds)
+    if seconds < 1:
+        return f"{seconds:.2g} s" if seconds >= 0.01 else f"{seconds:.3f} s"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def when(moment: float, now: float) -> str:
+    """Return a time to come as people say it."""
+    return f"in {span(moment - now)}" if moment > now else "now"
+
+
+def counted(count: int, thing: str) -> str:
+    """Return "1 worker", "2 workers"."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def tries(job: Job, settings: object) -> str:
+    """Return how many tries of how many a job has had, since it was last dead or done and tried again: "2/4"."""
+    if job.problem:
+        return "-"
+    attempts = list(job.attempts)
+    count = 0
+    if attempts and attempts[-1]["verdict"] in ("done", "dead") and job.state in (DONE, DEAD):
+        attempts.pop()
+        count = 1
+    from jobspool.retry import tries_used
+
+    count += tries_used(attempts)
+    return f"{count}/{settings.for_job(job.record).max_retries + 1}"
+
+
+def age(job: Job) -> str:
+    """Return the time that matters in the job's state: when due, since when running, how long ago ended."""
+    now = time.time()
+    if job.state == PROCESSING:
+        return f"for {span(now - job.ctime)}"
+    if "hold" in job.record and job.state in (PENDING, FAILED):
+        return "held"
+    if job.state == FAILED:
+        return f"due {when(job.mtime, now)}"
+    if job.state == PENDING and job.mtime > now:
+        return f"due {when(job.mtime, now)}"
+    return f"{span(now - job.mtime)} ago" if job.state != PENDING else f"waiting {span(now - job.mtime)}"
+
+
+def why_dead(job: Job) -> str:
+    """Return in words why the job is in the dead letter queue."""
+    if job.problem:
+        return f"not a job: {job.problem}"
+    if "cancelled" in job.record:
+        return f"cancelled {job.record['cancelled']}"
+    if not job.attempts:
+        return "no attempt on record: moved there by hand, or not whole in time"
+    if job.attempts[-1]["verdict"] not in ("dead", "failed"):
+        return "moved there by hand"
+    return job.attempts[-1].get("reason", "moved there by hand")
+
+
+def exit_code(job: Job) -> int:
+    """Return the exit status for how the job ended: its own, 128 and its signal, or 1."""
+    if job.state == DONE:
+        return 0
+    last = job.attempts[-1] if job.attempts and "cancelled" not in job.record else {}
+    if "signal" in last:
+        import signal
+
+        number = getattr(signal, last["signal"], None)
+        return 128 + (int(number) if number else int(last["signal"].removeprefix("SIG")))
+    return last.get("exit") or 1
+
+
+def person() -> str:
+    """Return the name of the user who runs us, also behind sudo."""
+    from jobspool.trust import user_name
+
+    return os.environ.get("SUDO_USER") or user_name(os.getuid())
+
+
+def pause_reason(spool: Spool) -> str:
+    """Return why the spool is paused, "" where nobody said."""
+    try:
+        with open(f"{spool.root}/{PAUSED}", "rb", opener=lambda path, _: os.open(path, READ)) as file:
+            return file.read(1000).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def why(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
+    """Return why the job is where it is, and what to type, "" for nothing."""
+    name = short(job.id)
+    if job.state == PROCESSING:
+        return f"it is running, {age(job)}", f"queuectl logs -f {name}"
+    if job.state == DONE:
+        return f"it is done, {age(job)}", ""
+    if job.state == DEAD:
+        return f"it is dead, {age(job)}: {why_dead(job)}", f"queuectl {'show' if job.problem else 'retry'} {name}"
+    odd = job.problem or spool.distrust(os.lstat(spool.path(job.state, job.id)), settings)
+    if odd:
+        return f"it is never run: {odd}", "queuectl doctor"
+    if "hold" in job.record:
+        return f"it is held ({job.record['hold']})", f"queuectl release {name}"
+    if job.state == FAILED:
+        return f"it {why_failed(job, settings)}", f"queuectl retry {name}"
+    return _why_waiting(spool, job)
+
+
+def why_failed(job: Job, settings: object) -> str:
+    return f"waits for its {_ordinal(int(tries(job, settings).split('/')[0]))} retry, due {when(job.mtime, time.time())}"
+
+
+def _why_waiting(spool: Spool, job: Job) -> tuple[str, str]:
+    """Return what keeps the pending job from running, and what helps against the last that is said."""
+    from jobspool import roster
+
+    reasons, cure = [], ""
+    if job.mtime > time.time():
+        reasons.append(f"it may not run before its time, {when(job.mtime, time.time())}")
+        cure = f"touch {spool.path(PENDING, job.id)}"
+    elif before := sum(_comes_before(other, job) for other in spool.jobs(PENDING)):
+        reasons.append(f"{before} before it")
+    if os.path.lexists(f"{spool.root}/{PAUSED}"):
+        reason = pause_reason(spool)
+        reasons.append("the spool is paused" + (f" ({reason})" if reason else ""))
+        cure = "queuectl resume"
+    workers = [entry for entry in roster.living(spool) if entry.role == roster.WORKER]
+    if not workers:
+        reasons.append("no worker is running")
+        cure = "queuectl start"
+    elif not cure and all(entry.job for entry in workers):
+        reasons.append(f"{counted(len(workers), 'worker')}, all busy")
+    return "; ".join(reasons) or "its turn is next", cure
+
+
+def _comes_before(other: Job, job: Job) -> bool:
+    def rank(each: Job) -> tuple[int, float, str]:
+        return (-each.record.get("priority", 0), each.mtime, each.id)
+
+    return not other.problem and "hold" not in other.record and other.mtime <= time.time() and rank(other) < rank(job)
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
