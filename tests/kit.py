@@ -16,7 +16,7 @@ from jobspool import Spool, process
 from jobspool.states import STATES
 
 TOP = Path(__file__).parent.parent
-QUEUECTL = [sys.executable, str(TOP / "tests" / "command.py")]
+QUEUECTL = [sys.executable, str(TOP / "tests" / "run_queuectl.py")]
 PATIENCE = float(os.environ.get("PATIENCE", 30))  # seconds until a thing that never comes is called missing
 
 

@@ -40,7 +40,9 @@ def install(folder):
     folder = Path(folder) / ".bin"
     folder.mkdir()
     script = folder / "queuectl"
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(TOP / "tests" / "command.py"))} "$@"\n')
+    script.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(TOP / "tests" / "run_queuectl.py"))} "$@"\n'
+    )
     script.chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("QUEUECTL_")}
     return {**environment, "PATH": f"{folder}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}

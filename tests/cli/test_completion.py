@@ -51,7 +51,7 @@ def test_a_shell_takes_its_script(shell):
 
 def test_bash_completes(spool, tmp_path):
     drop(spool, "some-job", {"command": "true"})
-    (tmp_path / "queuectl").write_text(f'#!/bin/sh\nexec {sys.executable} {TOP}/tests/command.py "$@"\n')
+    (tmp_path / "queuectl").write_text(f'#!/bin/sh\nexec {sys.executable} {TOP}/tests/run_queuectl.py "$@"\n')
     (tmp_path / "queuectl").chmod(0o755)
     script = """
         source <(queuectl completion bash)

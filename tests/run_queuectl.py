@@ -1,4 +1,7 @@
-"""The command as it is when installed: imported, so that it is compiled once, and not for each of the tests' thousand calls."""
+"""The command as it is when installed: imported, so that it is compiled once, and not for each of the tests' thousand calls.
+
+The storms know a worker by its command line, in which this name stands.
+"""
 
 import os
 import sys
