@@ -11,7 +11,7 @@ from jobspool.channel import Channel
 from jobspool.errors import NoSuchJob
 from jobspool.job import waits_until
 from jobspool.states import DEAD, DONE, FAILED, PENDING
-from jobspool.worker import Worker
+from jobspool.worker import Worker, be_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Here:
         spool.ready()
         self._pid = os.fork()
         if self._pid == 0:
-            self._serve(spool, id)
+            be_child(lambda: _serve(spool, id))
 
     def end(self) -> None:
         """Return when that process has ended; a job that it still runs is interrupted, and put back."""
@@ -37,24 +37,13 @@ class Here:
             pass
         os.waitpid(self._pid, 0)
 
-    def _serve(self, spool: Spool, id: str) -> None:
-        status = 1
-        try:
-            for number in (signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)  # a terminal's: who waits for us decides what they mean
-            ours, theirs = Channel.pair()
-            worker = Worker(spool, theirs, os.getppid())
-            while not worker.leaving and _is_unfinished(spool, id, worker):
-                ours.receive()
-            worker.finish()
-            status = 0
-        except Exception:
-            import sys
 
-            sys.excepthook(*sys.exc_info())  # a bug: show it, and die
-            raise
-        finally:
-            os._exit(status)
+def _serve(spool: Spool, id: str) -> None:
+    ours, theirs = Channel.pair()
+    worker = Worker(spool, theirs, os.getppid())
+    while not worker.leaving and _is_unfinished(spool, id, worker):
+        ours.receive()
+    worker.finish()
 
 
 def _is_unfinished(spool: Spool, id: str, worker: Worker) -> bool:

@@ -24,12 +24,11 @@ from jobspool.sight import AFTER_TROUBLE, LOOK_AGAIN, Sight
 from jobspool.spool import Spool
 from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
 from jobspool.trouble import cause, told
-from jobspool.worker import Worker
+from jobspool.worker import Worker, be_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
 
 SETTLE = 2.0  # seconds without change until a file that is no whole job is given up
 MEND_EVERY = 5.0  # seconds between looks for what a crash left
@@ -344,32 +343,20 @@ class Supervisor:
         else:
             if pid == 0:
                 ours.close()
-                self._become_worker(theirs, before)
+                be_child(lambda: self._serve_as_worker(theirs, before))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.hands[ours.fileno()] = Hand(pid, ours, time.monotonic())
         self._poll.register(ours, select.POLLIN)
 
-    def _become_worker(self, channel: Channel, mask: set[int]) -> NoReturn:
-        """Be the worker, with that signal mask, to its end: in the forked child, which must hold no other's channel open."""
-        status = 1
-        try:
-            for hand in self.hands.values():
-                hand.channel.close()
-            for number in (signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)  # a terminal's: the supervisor decides what they mean
-            worker = Worker(self.spool, channel, self.place.pid, self.sight.settings)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            worker.serve()
-            status = 0
-        except Exception:
-            import sys
-
-            sys.excepthook(*sys.exc_info())  # a bug: show it, and die
-            raise
-        finally:
-            os._exit(status)
+    def _serve_as_worker(self, channel: Channel, mask: set[int]) -> None:
+        """Be the worker, with that signal mask: in the forked child, which must hold no other's channel open."""
+        for hand in self.hands.values():
+            hand.channel.close()
+        worker = Worker(self.spool, channel, self.place.pid, self.sight.settings)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        worker.serve()
 
     def _bury_worker(self, hand: Hand) -> None:
         """A worker has ended: take it off the list, and see to what it left."""

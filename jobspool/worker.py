@@ -31,6 +31,7 @@ from jobspool.trouble import cause, told
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from jobspool.config import Settings
     from jobspool.retry import Outcome
@@ -42,6 +43,23 @@ REST = 1.0  # seconds after trouble, until the next job is asked for
 ASK_AT = 4  # the part of the ids that it got which is left when a worker asks for more
 MOST_UNSAID = 16  # outcomes of which the supervisor isn't told yet
 LOOK_BESIDE = 0.02  # seconds between looks at the settings, and at our file in workers/
+
+
+def be_child(serve: Callable[[], object]) -> NoReturn:
+    """Be the child that was forked to serve as a worker, to its end: it must not go back into what forked it."""
+    status = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a terminal's: who forked us decides what they mean
+        serve()
+        status = 0
+    except Exception:
+        import sys
+
+        sys.excepthook(*sys.exc_info())  # a bug: show it, and die
+        raise
+    finally:
+        os._exit(status)
 
 
 class Worker:

@@ -104,7 +104,7 @@ def test_only_watch_knows_watchdog(name):
 @pytest.mark.parametrize("name", sorted(set(FILES) - {"queuectl"}))
 def test_only_the_command_prints_or_exits(name):
     words = {"print", "sys.stdout", "sys.stderr", "sys.exit", "exit", "quit", "SystemExit", "os._exit", "os.abort"}
-    if name in ("supervisor", "here"):
+    if name == "worker":
         words.remove("os._exit")  # of the child it forked, which must not go back into what forked it
     assert [(line, text) for line, text, _ in said(name) if text in words] == []
 
@@ -119,7 +119,7 @@ def test_the_package_imports_nothing_that_only_workers_need():
 def test_the_house_is_seen_through():
     """The looks above find what they are to find: each on a module that has it."""
     assert "watchdog.observers.inotify_c" in imported("watch")
-    assert ("os._exit" in {text for _, text, _ in said("supervisor")}, "claim" in imported("run")) == (True, False)
+    assert ("os._exit" in {text for _, text, _ in said("worker")}, "claim" in imported("run")) == (True, False)
     assert {"os.rename", "os.unlink", "os.utime"} <= {text for _, text, _ in said("durable")}
 
 
