@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 from jobspool import __version__, say
@@ -96,7 +96,18 @@ class Wrong(Exception):
 
 # ---- enqueue
 
-ENQUEUE = """\
+JOB_OPTIONS = """\
+  --max-retries=<n>       How often to try again after a failure.
+  --timeout=<seconds>     End an attempt that takes longer.
+  --backoff-base=<x>      Retry n comes x ** n seconds after the failure.
+  --priority=<n>          Higher runs first; 0 without it.
+  --cwd=<dir>             Run there; in the current directory without it.
+  --env=<pair>            NAME=VALUE for the job's environment; may be repeated.
+  --name=<text>           A name for people.
+  --tag=<text>            A word to choose jobs by; may be repeated.
+  --id=<id>               The id, instead of a new one.
+"""
+ENQUEUE = f"""\
 Add a job and print its id.
 
 Usage:
@@ -106,30 +117,21 @@ One word is a command for sh -c, or a job as a JSON object. After -- come a prog
 JSON may name the job with "id".
 
 Options:
-  --max-retries=<n>     How often to try again after a failure.
-  --timeout=<seconds>   End an attempt that takes longer.
-  --backoff-base=<x>    Retry n comes x ** n seconds after the failure.
-  --priority=<n>        Higher runs first; 0 without it.
-  --cwd=<dir>           Run there; in the current directory without it.
-  --env=<pair>          NAME=VALUE for the job's environment; may be repeated.
-  --name=<text>         A name for people.
-  --tag=<text>          A word to choose jobs by; may be repeated.
-  --id=<id>             The id, instead of a new one.
-  --wait                Return when it has ended, and exit as it did; of several, 1 if one of them failed.
-  --follow              Show what it prints meanwhile, as run does.
-  --from=<file>         Add a job for each line: a command, or a JSON object; - reads stdin. Lines that are blank or
-                        begin with # are skipped.
-  --each=<file>         Add a job for each line that is not blank, with the line in the place of {}; - reads stdin. In a shell
-                        command it is quoted.
-  -q --quiet            Say nothing on stderr.
-  --spool=<dir>         The spool to use.
-  -h --help             Print this.
+{JOB_OPTIONS}  --wait                  Return when it has ended, and exit as it did; of several, 1 if one of them failed.
+  --follow                Show what it prints meanwhile, as run does.
+  --from=<file>           Add a job for each line: a command, or a JSON object; - reads stdin. Lines that are blank or
+                          begin with # are skipped.
+  --each=<file>           Add a job for each line that is not blank, with the line in the place of {{}}; - reads stdin. In a shell
+                          command it is quoted.
+  -q --quiet              Say nothing on stderr.
+  --spool=<dir>           The spool to use.
+  -h --help               Print this.
 
 Examples:
   queuectl enqueue "pg_dump shop | gzip > shop.gz" --max-retries 5 --timeout 600
   queuectl enqueue -- convert "in file.png" out.jpg
-  queuectl enqueue '{"command": "make", "priority": 5}'
-  ls *.wav | queuectl enqueue --each - -- lame {} {}.mp3
+  queuectl enqueue '{{"command": "make", "priority": 5}}'
+  ls *.wav | queuectl enqueue --each - -- lame {{}} {{}}.mp3
 """
 
 
@@ -149,12 +151,16 @@ def enqueue(words: dict) -> int:
 def _see_ended(spool: Spool, jobs: list[Job], words: dict) -> int:
     """Wait for the jobs that were added, and return the exit status for how they ended."""
     if words["--follow"] and len(jobs) == 1:
-        return _follow_to_end(spool, jobs[0].id, words["--quiet"])
+        return _follow_to_end(spool, jobs[0], words["--quiet"])
     if words["--follow"]:
         _follow_logs(spool, jobs, [1] * len(jobs), ("out", "err"), None)
     from jobspool import follow
 
-    codes = [exit_code(job) for job in follow.ends(spool, [job.id for job in jobs], None)]
+    return _code_of_all([exit_code(job) for job in follow.ends(spool, [job.id for job in jobs], None)])
+
+
+def _code_of_all(codes: list[int]) -> int:
+    """Return the exit status for these: the only one itself, of several 0 if all are, else 1."""
     return codes[0] if len(codes) == 1 else int(any(codes))
 
 
@@ -229,9 +235,7 @@ def _record_in(word: str) -> dict:
     """Return the job that one word describes: a JSON object, or a shell command."""
     if word.lstrip().startswith("{"):
         record = _parsed_json(word.encode("utf-8", "surrogatepass"))
-        if "attempts" in record:
-            raise NotAJob("attempts are the queue's to write: leave that key out")
-        return record
+        return _without_attempts(record)
     if _is_list(word):
         raise NotAJob(f'a JSON list is no job: {{"argv": {word.strip()}}} would be')
     if not word.strip():
@@ -245,6 +249,13 @@ def _parsed_json(content: bytes) -> dict:
         return parse(content, 1 << 30, NEW_WORDS)
     except NotAJob as error:
         raise NotAJob(f"{error}{_caret(content, str(error))}") from None
+
+
+def _without_attempts(record: dict) -> dict:
+    """Return the record that a person wrote. Raises NotAJob where it tells of attempts."""
+    if "attempts" in record:
+        raise NotAJob("attempts are the queue's to write: leave that key out")
+    return record
 
 
 def _is_list(word: str) -> bool:
@@ -721,6 +732,127 @@ def install_service(words: dict) -> int:
     return 0
 
 
+# ---- which jobs
+
+SELECTION = """\
+  --state=<state>   Only jobs in this state: pending, processing, done (or completed), failed, dead.
+  --name=<glob>     Only jobs with a name like this, as 'nightly*'.
+  --tag=<text>      Only jobs with this tag.
+  --since=<age>     Only jobs that came to their state within this time: 90s, 10m, 1h, 7d.
+  --grep=<text>     Only jobs with this text in their command.
+"""
+AS_JSON = "  --json            One JSON object a line, the job as it is then, instead of its id.\n"
+WHICH = """\
+A JOB is any part of an id that fits one job only, @last (the one that was added last), @failed (the one that failed last),
+or - for ids on stdin, as `queuectl list -q` prints them.
+"""
+CHOICES = ("--state", "--name", "--tag", "--since", "--grep")
+
+
+def chosen(spool: Spool, words: dict, first: str | None = None, states: Iterable[str] = STATES) -> list[Job]:
+    """Return the jobs that the words name, and those in these states that they select, each once; with --all only the latter."""
+    if words.get("--all"):
+        return selected(spool, words, states)
+    jobs = [find(spool, handle, first) for handle in _handles(words["<job>"])]
+    if any(words.get(choice) for choice in CHOICES):
+        jobs += selected(spool, words, states)
+    elif not words["<job>"]:
+        raise Wrong("which job? Give a part of its id, @last, @failed, or a choice such as --state failed")
+    return list({(job.state, job.id): job for job in jobs}.values())
+
+
+def _handles(handles: list[str]) -> list[str]:
+    """Return the handles, with those that stdin lists in the place of -."""
+    return [each for handle in handles for each in (filter(None, sys.stdin.read().split("\n")) if handle == "-" else [handle])]
+
+
+def selected(spool: Spool, words: dict, states: Iterable[str] = STATES, limit: int | None = None) -> list[Job]:
+    """Return the jobs that the options choose, the newest last."""
+    wanted = words.get("--state") and _state_of(words["--state"])
+    since = _age_in(words, "--since")
+    jobs = _newest(spool, (wanted,) if wanted else states, None if any(map(words.get, CHOICES[1:])) else limit)
+    now = time.time()
+    jobs = [job for job in jobs if _fits(job, words) and (since is None or now - _came(job) <= since)]
+    return jobs[-limit:] if limit else jobs
+
+
+def _fits(job: Job, words: dict) -> bool:
+    if words["--name"] is not None:
+        from fnmatch import fnmatchcase
+
+        if not fnmatchcase(job.record.get("name", ""), words["--name"]):
+            return False
+    if words["--tag"] is not None and words["--tag"] not in job.record.get("tags", ()):
+        return False
+    return words["--grep"] is None or words["--grep"] in job.command
+
+
+def _came(job: Job) -> float:
+    """Return when the job came to its state: the mtime of one that waits for its time is of the future."""
+    return job.mtime if job.state in (DONE, DEAD) else job.ctime
+
+
+def _age_in(words: dict, option: str) -> float | None:
+    """Return the seconds that the option's value names. Raises Wrong."""
+    from jobspool.config import UNITS
+
+    text = words[option]
+    if text is None:
+        return None
+    size = UNITS.get(text[-1:].lower(), 0) if not text[-1:].isdigit() else 1
+    try:
+        value = float(text.rstrip("smhdwSMHDW")) * size
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e11:
+        raise Wrong(f"{option} takes a time such as 90s, 10m, 1h or 7d, not {text!r}")
+    return value
+
+
+def _mentioned(spool: Spool, word: str) -> Job:
+    """Return the job that @last or @failed stands for. Raises NoSuchJob."""
+    if word == "@last":
+        found = _added_last(spool, {state: spool.names(state) for state in STATES}, 1)
+    elif word == "@failed":
+        found = _came_last(spool, (FAILED, DEAD))
+    else:
+        raise Wrong(f"{word}: there are @last, the job that was added last, and @failed, the one that failed last")
+    if not found or not (job := spool.read(*found[0])):
+        raise NoSuchJob(f"no job {'has failed' if word == '@failed' else 'is there'} in {spool.root}")
+    return job
+
+
+def _came_last(spool: Spool, states: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the state and id of the job that came last to one of these states, in a list that is empty where there is none."""
+    stats = {(state, id): found for state in states for id, found in _stats(spool, state, spool.names(state)).items()}
+    return [max(stats, key=lambda place: stats[place].st_ctime_ns)] if stats else []
+
+
+def _each(spool: Spool, jobs: Iterable[Job], words: dict, deed: Callable[[Job], object]) -> int:
+    """Do it to each job and print the ids of those to which it was done; go on behind what is refused, and exit 1 then."""
+    refused = []
+    for job in jobs:
+        try:
+            deed(job)
+        except (QueueError, NoSuchJob) as error:
+            refused.append(error)
+        else:
+            print(_done_to(spool, job) if words.get("--json") else printable(job.id), flush=True)
+    for error in refused[:-1]:
+        talk(str(error))
+    if refused:
+        raise refused[-1]
+    return 0
+
+
+def _done_to(spool: Spool, job: Job) -> str:
+    """Return the job as it lies there now, as JSON; one that is no more says so."""
+    try:
+        return json.dumps(as_json(spool, spool.find(f"{job.id}.json")))
+    except NoSuchJob:
+        return json.dumps({"id": job.id, "state": None})
+
+
 # ---- status and list
 
 STATUS = """\
@@ -977,22 +1109,18 @@ def _diagnosis(spool: Spool, found: list, fixed: list, left: list) -> str:
     return f"{counted(len(found), 'finding')} in {spool.root}"
 
 
-LIST = """\
+LIST = f"""\
 List the jobs, newest last.
 
 Usage:
   queuectl list [options]
 
 Options:
-  --state=<state>   Only jobs in this state: pending, processing, done (or completed), failed, dead.
-  --name=<glob>     Only jobs with a name like this, as 'nightly*'.
-  --tag=<text>      Only jobs with this tag.
-  --since=<age>     Only jobs that came to their state within this time: 90s, 10m, 1h, 7d.
-  --grep=<text>     Only jobs with this text in their command.
-  --limit=<n>       Only the n that were added last.
+{SELECTION}  --limit=<n>       Only the n that were added last.
   --sort=<field>    In the order of this field, -field for the reverse: as in --format, and time.
-  --format=<text>   A line for each job with the fields that stand in braces: '{handle} {state} {exit}'. There are id, handle,
-                    state, name, command, priority, tries, when, reason, exit, duration, added and all words of the job's file.
+  --format=<text>   A line for each job with the fields that stand in braces: '{{handle}} {{state}} {{exit}}'. There are id,
+                    handle, state, name, command, priority, tries, when, reason, exit, duration, added and all words of the
+                    job's file.
   -q --quiet        Only the ids, one a line: for `queuectl retry -` and the like.
   --json            One JSON object a line.
   --spool=<dir>     The spool to use.
@@ -1198,138 +1326,15 @@ def _dlq_retry(words: dict) -> int:
         if job.problem:
             path = spool.path(DEAD, job.id)
             raise QueueError(f"{printable(path)} is not a whole job ({job.problem}): mend it, then retry it")
-    refused = []
-    for job in {job.id: job for job in jobs}.values():
-        try:
-            hands.retry(spool, job, settings)
-        except (QueueError, NoSuchJob) as error:
-            refused.append(error)  # the others are retried all the same
-        else:
-            print(printable(job.id))
-    for error in refused[:-1]:
-        talk(str(error))
-    if refused:
-        raise refused[-1]
+    each = {job.id: job for job in jobs}.values()
+    status = _each(spool, each, words, lambda job: hands.retry(spool, job, settings))
     if odd := sum(bool(job.problem) for job in dead):
         talk(f"{counted(odd, 'file')} in {spool.folder(DEAD)} left there, no whole job: `queuectl dlq list` says why")
     if not jobs:
         talk(f"no dead jobs to retry in {spool.root}")
     else:
         _tell_of_workers(spool)
-    return 0
-
-
-# ---- which jobs
-
-SELECTION = """\
-  --state=<state>   Only jobs in this state: pending, processing, done (or completed), failed, dead.
-  --name=<glob>     Only jobs with a name like this, as 'nightly*'.
-  --tag=<text>      Only jobs with this tag.
-  --since=<age>     Only jobs that came to their state within this time: 90s, 10m, 1h, 7d.
-  --grep=<text>     Only jobs with this text in their command.
-"""
-AS_JSON = "  --json            One JSON object a line, the job as it is then, instead of its id.\n"
-WHICH = """\
-A JOB is any part of an id that fits one job only, @last (the one that was added last), @failed (the one that failed last),
-or - for ids on stdin, as `queuectl list -q` prints them.
-"""
-CHOICES = ("--state", "--name", "--tag", "--since", "--grep")
-AGES = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-def chosen(spool: Spool, words: dict, first: str | None = None, states: Iterable[str] = STATES) -> list[Job]:
-    """Return the jobs that the words name, and those in these states that they select, each once."""
-    jobs = [find(spool, handle, first) for handle in _handles(words["<job>"])]
-    if any(words.get(choice) for choice in CHOICES):
-        jobs += selected(spool, words, states)
-    elif not words["<job>"] and not words.get("--all"):
-        raise Wrong("which job? Give a part of its id, @last, @failed, or a choice such as --state failed")
-    return list({(job.state, job.id): job for job in jobs}.values())
-
-
-def _handles(handles: list[str]) -> list[str]:
-    """Return the handles, with those that stdin lists in the place of -."""
-    return [each for handle in handles for each in (filter(None, sys.stdin.read().split("\n")) if handle == "-" else [handle])]
-
-
-def selected(spool: Spool, words: dict, states: Iterable[str] = STATES, limit: int | None = None) -> list[Job]:
-    """Return the jobs that the options choose, the newest last."""
-    wanted = words.get("--state") and _state_of(words["--state"])
-    since = _age_in(words, "--since")
-    jobs = _newest(spool, (wanted,) if wanted else states, None if any(map(words.get, CHOICES[1:])) else limit)
-    now = time.time()
-    jobs = [job for job in jobs if _fits(job, words) and (since is None or now - _came(job) <= since)]
-    return jobs[-limit:] if limit else jobs
-
-
-def _fits(job: Job, words: dict) -> bool:
-    if words["--name"] is not None:
-        from fnmatch import fnmatchcase
-
-        if not fnmatchcase(job.record.get("name", ""), words["--name"]):
-            return False
-    if words["--tag"] is not None and words["--tag"] not in job.record.get("tags", ()):
-        return False
-    return words["--grep"] is None or words["--grep"] in job.command
-
-
-def _came(job: Job) -> float:
-    """Return when the job came to its state: the mtime of one that waits for its time is of the future."""
-    return job.mtime if job.state in (DONE, DEAD) else job.ctime
-
-
-def _age_in(words: dict, option: str) -> float | None:
-    """Return the seconds that the option's value names. Raises Wrong."""
-    text = words[option]
-    if text is None:
-        return None
-    size = AGES.get(text[-1:].lower(), 0) if not text[-1:].isdigit() else 1
-    try:
-        value = float(text.rstrip("smhdwSMHDW")) * size
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e11:
-        raise Wrong(f"{option} takes a time such as 90s, 10m, 1h or 7d, not {text!r}")
-    return value
-
-
-def _mentioned(spool: Spool, word: str) -> Job:
-    """Return the job that @last or @failed stands for. Raises NoSuchJob."""
-    if word == "@last":
-        found = _added_last(spool, {state: spool.names(state) for state in STATES}, 1)
-    elif word == "@failed":
-        stats = {(state, id): found for state in (FAILED, DEAD) for id, found in _stats(spool, state, spool.names(state)).items()}
-        found = [max(stats, key=lambda place: stats[place].st_ctime_ns)] if stats else []
-    else:
-        raise Wrong(f"{word}: there are @last, the job that was added last, and @failed, the one that failed last")
-    if not found or not (job := spool.read(*found[0])):
-        raise NoSuchJob(f"no job {'has failed' if word == '@failed' else 'is there'} in {spool.root}")
-    return job
-
-
-def _each(spool: Spool, jobs: list[Job], words: dict, deed: Callable[[Job], object]) -> int:
-    """Do it to each job and print the ids of those to which it was done; go on behind what is refused, and exit 1 then."""
-    refused = []
-    for job in jobs:
-        try:
-            deed(job)
-        except (QueueError, NoSuchJob) as error:
-            refused.append(error)
-        else:
-            print(_done_to(spool, job) if words.get("--json") else printable(job.id), flush=True)
-    for error in refused[:-1]:
-        talk(str(error))
-    if refused:
-        raise refused[-1]
-    return 0
-
-
-def _done_to(spool: Spool, job: Job) -> str:
-    """Return the job as it lies there now, as JSON; one that is no more says so."""
-    try:
-        return json.dumps(as_json(spool, spool.find(f"{job.id}.json")))
-    except NoSuchJob:
-        return json.dumps({"id": job.id, "state": None})
+    return status
 
 
 # ---- what a person does to jobs
@@ -1431,10 +1436,9 @@ def retry(words: dict) -> int:
 
     spool = open_spool(words)
     settings = spool.settings()
-    states = (FAILED,) if words["--failed"] else (FAILED, DEAD)
-    words["--all"] = words["--all"] or words["--failed"]
-    jobs = selected(spool, words, states) if words["--all"] else chosen(spool, words, states=states)
-    jobs = [job for job in jobs if not job.problem or not words["--all"]]
+    every = words["--all"] or words["--failed"]
+    jobs = chosen(spool, {**words, "--all": every}, states=(FAILED,) if words["--failed"] else (FAILED, DEAD))
+    jobs = [job for job in jobs if not job.problem or not every]
     if words["--edit"]:
         for job in jobs:
             edit({**words, "<job>": f"{job.id}.json"})
@@ -1495,8 +1499,7 @@ def release(words: dict) -> int:
 
     spool = open_spool(words)
     settings = spool.settings()
-    jobs = selected(spool, words, (PENDING, FAILED)) if words["--all"] else chosen(spool, words, states=(PENDING, FAILED))
-    jobs = [job for job in jobs if "hold" in job.record or words["<job>"]]
+    jobs = [job for job in chosen(spool, words, states=(PENDING, FAILED)) if "hold" in job.record or words["<job>"]]
     return _each(spool, jobs, words, lambda job: hands.release(spool, job, settings))
 
 
@@ -1567,7 +1570,6 @@ Examples:
 
 
 def rm(words: dict) -> int:
-
     spool = open_spool(words)
     return _remove(spool, chosen(spool, words, states=(PENDING, FAILED, DONE, DEAD)), words)
 
@@ -1583,10 +1585,15 @@ def _remove(spool: Spool, jobs: list[Job], words: dict) -> int:
 
 def _agreed(question: str) -> bool:
     """Ask the person, if one is there, and tell whether that is a yes; a script is not asked."""
+    return _answer(f"{question} [y/N]") in (None, "y", "yes")
+
+
+def _answer(question: str, before: str = "") -> str | None:
+    """Ask the person, with `before` in front, and return the answer in small letters; None where nobody is there."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return True
-    print(f"queuectl: {printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+        return None
+    print(f"{before}queuectl: {printable(question)} ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower()
 
 
 AGAIN = f"""\
@@ -1688,13 +1695,10 @@ def _edited(spool: Spool, before: dict | bytes, settings: object) -> dict | None
             if now == content:
                 return None
             try:
-                record = parse(now, settings.max_job_bytes)
-                if "attempts" in record:
-                    raise NotAJob("attempts are the queue's to write: leave that key out")
-                return record
+                return _without_attempts(parse(now, settings.max_job_bytes))
             except NotAJob as error:
                 complain(f"it is not a whole job: {error}{_caret(now, str(error))}", EXIT_FAILED)
-                if not _asked("[e]dit it again, or [g]ive up?", "e"):
+                if not (_answer("[e]dit it again, or [g]ive up?") or "").startswith("e"):
                     raise QueueError("given up: the job is as it was") from None
     finally:
         durable.remove(path)
@@ -1720,19 +1724,10 @@ def _caret(content: bytes, problem: str) -> str:
         return ""
     line, column = int(found[1]), int(found[2])
     text = content.decode("utf-8", "replace").split("\n")[line - 1]
-    text, column = (
-        (text, column) if column < 60 else ("…" + text[column - 40 :], 42)
-    )  # a long line is shown from before the place
+    if column >= 60:  # a long line is shown from before the place
+        text, column = "…" + text[column - 40 :], 42
     text = text[:100]
     return f"\n  {printable(text)}\n  {' ' * len(printable(text[: column - 1]))}^"
-
-
-def _asked(question: str, wanted: str) -> bool:
-    """Ask the person, and tell whether the answer is the wanted letter; where nobody is there, it isn't."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    print(f"queuectl: {question} ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower().startswith(wanted)
 
 
 CLEAN = """\
@@ -1762,7 +1757,6 @@ Examples:
 
 
 def clean(words: dict) -> int:
-
     spool = open_spool(words)
     words["--state"] = words["--state"] or DONE
     if _state_of(words["--state"]) == PROCESSING:
@@ -1799,9 +1793,9 @@ spool, q quits.
 
 
 def top(words: dict) -> int:
-    spool = open_spool(words)
     from jobspool.screen import Screen
 
+    spool = open_spool(words)
     screen = Screen(
         spool,
         lambda: _look_around(spool),
@@ -2027,8 +2021,10 @@ def logs(words: dict) -> int:
     streams = ("err",) if words["--stderr"] else ("out",) if words["--stdout"] else ("out", "err")
     tail = _count_in(words, "--tail")
     if words["--follow"]:
-        numbers = [_attempt_of(words["--attempt"], _last_attempt(spool, job)) or _last_attempt(spool, job) or 1 for job in jobs]
-        return _follow_logs(spool, jobs, numbers, streams, tail)
+        lasts = [_last_attempt(spool, job) for job in jobs]
+        numbers = [_attempt_of(words["--attempt"], last) or last or 1 for last in lasts]
+        _follow_logs(spool, jobs, numbers, streams, tail)
+        return 0
     with _pager(spool, jobs, tail):
         for job in jobs:
             _print_logs(spool, job, streams, tail, words["--attempt"], len(jobs) > 1)
@@ -2072,10 +2068,8 @@ def _is_long(spool: Spool, jobs: list[Job], tail: int | None) -> bool:
 
 
 def _ran_last(spool: Spool) -> Job:
-    from jobspool.follow import last_run
-
-    found = last_run(spool)
-    if not found or not (job := spool.read(*found)):
+    found = _came_last(spool, (PROCESSING, DONE, FAILED, DEAD))
+    if not found or not (job := spool.read(*found[0])):
         raise NoSuchJob(f"no job has run in {spool.root}")
     return job
 
@@ -2140,18 +2134,21 @@ class Printer:
         """Write the lines that never came to their end."""
         for (id, stream), rest in self._rests.items():
             if rest:
-                self._rests[id, stream] = b""
-                self.write(id, stream, b"" if not rest else rest + b"\n")
+                self.write(id, stream, b"\n")
 
 
-def _follow_logs(spool: Spool, jobs: list[Job], numbers: list[int], streams: tuple[str, ...], tail: int | None) -> int:
+def _follow_logs(
+    spool: Spool, jobs: list[Job], numbers: list[int], streams: tuple[str, ...], tail: int | None, quiet: bool = False
+) -> list[Job | None]:
+    """Print what the jobs print, from these attempts on, and return them as they lie at their ends; None for what was removed."""
     from jobspool import follow
 
     printer = Printer(streams, jobs if len(jobs) > 1 else [])
     followers = [follow.Follower(spool, job.id, number, streams, tail) for job, number in zip(jobs, numbers, strict=True)]
-    follow.follow(spool, followers, lambda one, stream, piece: printer.write(one.id, stream, piece), _tell_of_attempt)
+    told = (lambda *_: None) if quiet else _tell_of_attempt
+    follow.follow(spool, followers, lambda one, stream, piece: printer.write(one.id, stream, piece), told)
     printer.end()
-    return 0
+    return [one.job for one in followers]
 
 
 def _printed_more(spool: Spool, job: Job) -> bool:
@@ -2237,7 +2234,7 @@ def wait(words: dict) -> int:
             return codes[0]
     if len(codes) < len(ids):
         return _too_late(spool, limit)
-    return codes[0] if len(codes) == 1 else int(any(codes))
+    return _code_of_all(codes)
 
 
 def _too_late(spool: Spool, limit: float) -> int:
@@ -2257,7 +2254,7 @@ def _is_waited_for(spool: Spool) -> bool:
     return any(job and not job.problem and "hold" not in job.record for job in jobs)
 
 
-RUN = """\
+RUN = f"""\
 Add a job, show what it prints as it prints it, and exit as it did (128+n for signal n).
 
 Usage:
@@ -2266,16 +2263,7 @@ Usage:
 Options:
   --now                   Run it here, also where no worker runs.
   --cancel-on-interrupt   Cancel it at Ctrl-C, without asking.
-  --max-retries=<n>       How often to try again after a failure.
-  --timeout=<seconds>     End an attempt that takes longer.
-  --backoff-base=<x>      Retry n comes x ** n seconds after the failure.
-  --priority=<n>          Higher runs first; 0 without it.
-  --cwd=<dir>             Run there; in the current directory without it.
-  --env=<pair>            NAME=VALUE for the job's environment; may be repeated.
-  --name=<text>           A name for people.
-  --tag=<text>            A word to choose jobs by; may be repeated.
-  --id=<id>               The id, instead of a new one.
-  -q --quiet              Say nothing on stderr of our own.
+{JOB_OPTIONS}  -q --quiet              Say nothing on stderr of our own.
   --spool=<dir>           The spool to use.
   -h --help               Print this.
 
@@ -2301,7 +2289,7 @@ def run_(words: dict) -> int:
         talk_to_person(f"{short(job.id)} is {'run here' if here else 'in line'}")
         here or _tell_of_workers(spool)
     try:
-        return _follow_to_end(spool, job.id, words["--quiet"])
+        return _follow_to_end(spool, job, words["--quiet"])
     except KeyboardInterrupt:
         return _interrupted(spool, job.id, words)
     finally:
@@ -2315,21 +2303,12 @@ def _start_here(spool: Spool, id: str) -> object:
     return Here(spool, id)
 
 
-def _follow_to_end(spool: Spool, id: str, quiet: bool = False) -> int:
-    from jobspool import follow
-
-    one = follow.Follower(spool, id, 1)
-    follow.follow(spool, [one], _write_stream, (lambda *_: None) if quiet else _tell_of_attempt)
-    if one.job is None:
-        raise NoSuchJob(f"{printable(id)} was removed")
-    return exit_code(one.job)
-
-
-def _write_stream(follower: object, stream: str, content: bytes) -> None:
-    """Write what a job printed where its stream belongs."""
-    out = sys.stderr.buffer if stream == "err" else sys.stdout.buffer
-    out.write(content)
-    out.flush()
+def _follow_to_end(spool: Spool, job: Job, quiet: bool) -> int:
+    """Show what the new job prints, and return the exit status for how it ended."""
+    [ended] = _follow_logs(spool, [job], [1], ("out", "err"), None, quiet)
+    if ended is None:
+        raise NoSuchJob(f"{printable(job.id)} was removed")
+    return exit_code(ended)
 
 
 def _tell_of_attempt(follower: object, job: Job) -> None:
@@ -2341,12 +2320,9 @@ def _tell_of_attempt(follower: object, job: Job) -> None:
 def _interrupted(spool: Spool, id: str, words: dict) -> int:
     """Ctrl-C: ask once whether the job is to go on, where somebody is there to ask."""
     cancelled = words["--cancel-on-interrupt"]
-    if not cancelled and sys.stdin.isatty() and sys.stderr.isatty() and not words["--now"]:
-        print(f"\nqueuectl: {short(id)}: [l]eave it running, or [c]ancel it? ", end="", file=sys.stderr, flush=True)
-        try:
-            cancelled = sys.stdin.readline().strip().lower().startswith("c")
-        except KeyboardInterrupt:
-            cancelled = False
+    if not cancelled and not words["--now"]:
+        with suppress(KeyboardInterrupt):
+            cancelled = (_answer(f"{short(id)}: [l]eave it running, or [c]ancel it?", "\n") or "").startswith("c")
     if cancelled or words["--now"]:
         from jobspool import hands
 

@@ -69,11 +69,8 @@ def _completed(name: str, usage: str, before: list[str], part: str, newest: Call
         said = dict(re.findall(r"^  (?:-\w )?(--[\w-]+)(?:=<\w+>)?  +(.*)", usage, re.M))
         return [f"{option}\t{said.get(option, '')}" for option in takes]
     given = [word for i, word in enumerate(before) if not word.startswith("-") and not (i and takes.get(before[i - 1]))]
-    subs = {"dlq": ["list", "retry", "show", "purge"], "config": ["list", "get", "set", "unset"], "completion": list(SHELLS)}.get(
-        name, []
-    )
-    if subs and not given:
-        return subs
+    if name in SECOND_WORDS and not given:
+        return SECOND_WORDS[name]
     if name == "config" and given[0] in ("get", "set", "unset"):
         return _values("--key") if len(given) == 1 else []
     return _offered(name, part, newest) if "<job>" in usage else []

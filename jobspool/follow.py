@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 from functools import partial
 
 from jobspool.errors import NoSuchJob
+from jobspool.job import Job
+from jobspool.logs import STREAMS
 from jobspool.spool import Spool
-from jobspool.states import DEAD, DONE, PROCESSING, STATES
+from jobspool.states import DEAD, DONE, STATES
 from jobspool.trust import READ
 from jobspool.watch import Watch
 
@@ -17,13 +18,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from jobspool.job import Job
-
 LOOK_EVERY = 1.0  # seconds between looks, where no event comes
 PIECE = 1 << 16  # bytes
 MOST_AT_ONCE = 256  # pieces of one stream, until the others are read
 SETTLE = 0.02  # seconds between two looks at the whole queue
-STREAMS = ("out", "err")
+
+
+def states_of(spool: Spool) -> dict[str, tuple[str, ...]]:
+    """Return what Watch takes to see each job that comes to a state, or is removed."""
+    return {spool.folder(state): ("deleted",) for state in STATES}
 
 
 def ends(spool: Spool, ids: list[str], deadline: float | None) -> Iterator[Job]:
@@ -32,7 +35,7 @@ def ends(spool: Spool, ids: list[str], deadline: float | None) -> Iterator[Job]:
     Ends early where `deadline` (monotonic) comes first.
     """
     left = dict.fromkeys(ids)
-    with Watch({spool.folder(state): ("deleted",) for state in STATES}) as watch:
+    with Watch(states_of(spool)) as watch:
         came = list(left)
         while True:
             for id in came:
@@ -49,8 +52,6 @@ def _ended(spool: Spool, id: str) -> Job | None:
     try:
         job = spool.find(f"{id}.json")
     except NoSuchJob:
-        from jobspool.job import Job
-
         return Job(id, "removed", {}, 0.0, 0.0, "it was removed")
     return job if job.state in (DONE, DEAD) else None
 
@@ -60,15 +61,13 @@ def _wait(watch: Watch, deadline: float | None) -> bool:
     left = LOOK_EVERY if deadline is None else min(LOOK_EVERY, deadline - time.monotonic())
     if left <= 0:
         return False
-    poll = select.poll()
-    poll.register(watch, select.POLLIN)
-    poll.poll(left * 1000 + 1)
+    watch.ready(left)
     return True
 
 
 def empties(spool: Spool, waits: Callable[[], bool], deadline: float | None) -> bool:
     """Return True once `waits` says that nothing waits or runs any more, False when the deadline came first."""
-    with Watch({spool.folder(state): ("deleted",) for state in STATES}) as watch:
+    with Watch(states_of(spool)) as watch:
         while True:
             begun = time.monotonic()
             if not waits():
@@ -211,20 +210,4 @@ def _watch_anew(spool: Spool, watch: Watch | None, paths: list[str]) -> Watch:
     """Watch what jobs become, which logs come, and how these grow."""
     if watch is not None:
         watch.__exit__()
-    folders = {spool.folder(state): ("deleted",) for state in STATES}
-    return Watch({**folders, f"{spool.root}/logs": (), **dict.fromkeys(paths, ("modified",))}).__enter__()
-
-
-def last_run(spool: Spool) -> tuple[str, str] | None:
-    """Return the state and id of the job that ran last, or runs; None where none has."""
-    newest = max(((found.st_ctime_ns, *place) for place, found in _tried(spool)), default=None)
-    return newest and newest[1:]
-
-
-def _tried(spool: Spool) -> Iterator[tuple[tuple[str, str], os.stat_result]]:
-    for state in (PROCESSING, *(each for each in STATES if each not in (PROCESSING, "pending"))):
-        for id in spool.names(state):
-            try:
-                yield (state, id), os.lstat(spool.path(state, id))
-            except FileNotFoundError:
-                continue  # RACE: it has moved on
+    return Watch({**states_of(spool), f"{spool.root}/logs": (), **dict.fromkeys(paths, ("modified",))}).__enter__()

@@ -106,7 +106,7 @@ def retry(spool: Spool, job: Job, settings: Settings, reset: bool = False) -> No
 
 
 def _reborn(record: dict) -> dict:
-    return {word: value for word, value in claims.with_tries_again(record).items() if word != "cancelled"}
+    return _without(claims.with_tries_again(record), "cancelled")
 
 
 def hold(spool: Spool, job: Job, reason: str, settings: Settings) -> None:
@@ -179,7 +179,7 @@ def _change(spool: Spool, job: Job, states: tuple[str, ...], change: Callable[[d
     """Write the job anew where it waits by now."""
     until = time.monotonic() + PATIENCE
     while True:
-        _refuse(job, states, "held: it does not wait" if job.state in (PROCESSING, DONE, DEAD) else "held")
+        _refuse(job, states, "held: it does not wait")
         if odd := job.problem or _oddity(spool, job, settings):
             raise QueueError(f"{job.id} is never run: {odd}")
         if _rewrite(spool, job, change, settings) or change(job.record) == job.record:

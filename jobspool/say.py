@@ -142,6 +142,7 @@ def why(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
 
 
 def why_failed(job: Job, settings: object) -> str:
+    """Return for which retry the failed job waits, and until when."""
     return f"waits for its {_ordinal(int(tries(job, settings).split('/')[0]))} retry, due {when(job.mtime, time.time())}"
 
 
@@ -168,10 +169,12 @@ def _why_waiting(spool: Spool, job: Job) -> tuple[str, str]:
     return "; ".join(reasons) or "its turn is next", cure
 
 
-def _comes_before(other: Job, job: Job) -> bool:
-    def rank(each: Job) -> tuple[int, float, str]:
-        return (-each.record.get("priority", 0), each.mtime, each.id)
+def rank(job: Job) -> tuple[int, float, str]:
+    """Return what pending jobs run in the order of, as index.Index has it."""
+    return (-job.record.get("priority", 0), job.mtime, job.id)
 
+
+def _comes_before(other: Job, job: Job) -> bool:
     return not other.problem and "hold" not in other.record and other.mtime <= time.time() and rank(other) < rank(job)
 
 

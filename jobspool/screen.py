@@ -14,9 +14,10 @@ from heapq import nlargest, nsmallest
 
 from jobspool import hands
 from jobspool.errors import NoSuchJob, QueueError
-from jobspool.say import age, counted, person, printable, short, why_dead
+from jobspool.follow import states_of
+from jobspool.say import age, counted, person, printable, rank, short, why_dead
 from jobspool.spool import PAUSED
-from jobspool.states import DEAD, FAILED, PENDING, PROCESSING, STATES
+from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
 from jobspool.watch import Watch
 
 TYPE_CHECKING = False
@@ -53,7 +54,7 @@ class Screen:
         stats = {state: self._stats(state) for state in (PENDING, FAILED, DEAD)}
         first = nsmallest(MOST_DRAWN, stats[PENDING], key=lambda id: stats[PENDING][id].st_mtime_ns)
         waiting = [job for id in first if (job := spool.read(PENDING, id))]
-        self.next = sorted(waiting, key=lambda job: ("hold" in job.record, -job.record.get("priority", 0), job.mtime, job.id))
+        self.next = sorted(waiting, key=lambda job: ("hold" in job.record, *rank(job)))
         failed = nlargest(20, ((found.st_ctime_ns, state, id) for state in (FAILED, DEAD) for id, found in stats[state].items()))
         self.failed = [job for _, state, id in failed if (job := spool.read(state, id))]
         running = [worker["job"] for worker in self.seen["workers"] if worker["job"]]
@@ -93,7 +94,7 @@ class Screen:
         from rich.live import Live
 
         before = termios.tcgetattr(0)
-        folders = {self.spool.folder(state): ("deleted",) for state in STATES}
+        folders = states_of(self.spool)
         console = Console(highlight=False, markup=False)
         try:
             tty.setcbreak(0)

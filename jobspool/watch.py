@@ -81,12 +81,16 @@ class Watch:
         return list(seen)
 
     def wait(self, timeout: float) -> bool:
-        """Wait until something is seen, at most `timeout` seconds; tell whether it was."""
-        poll = select.poll()
-        poll.register(self._reader, select.POLLIN)
-        ready = bool(poll.poll(timeout * 1000))
+        """Wait until something is seen, at most `timeout` seconds, and take it; tell whether it was."""
+        ready = self.ready(timeout)
         self.take()
         return ready
+
+    def ready(self, timeout: float) -> bool:
+        """Wait until there is something to take, at most `timeout` seconds; tell whether there is."""
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
 
     def _see(self, folder: str, name: str) -> None:
         if self._reader_of_events is None and name == TOLD_TO_LOOK:
