@@ -123,6 +123,7 @@ Options:
                           begin with # are skipped.
   --each=<file>           Add a job for each line that is not blank, with the line in the place of {{}}; - reads stdin. In a shell
                           command it is quoted.
+  --json                  One JSON object a line, the job, instead of its id.
   -q --quiet              Say nothing on stderr.
   --spool=<dir>           The spool to use.
   -h --help               Print this.
@@ -141,8 +142,12 @@ def enqueue(words: dict) -> int:
     if words["--id"] and len(records) != 1:
         raise Wrong("--id names one job, and this would add several")
     spool = open_spool(words)
-    jobs = spool.add_many([(words["--id"] or id, record) for id, record in records])
-    print("\n".join([printable(job.id) for job in jobs]), end="\n" if jobs else "", flush=True)
+    with Progress("adding jobs", len(records), words["--quiet"]) as progress:
+        jobs = spool.add_many([(words["--id"] or id, record) for id, record in records], progress.tell)
+    if words["--json"]:
+        print("".join([f"{json.dumps(as_json(spool, job))}\n" for job in jobs]), end="", flush=True)
+    else:
+        print("".join([f"{printable(job.id)}\n" for job in jobs]), end="", flush=True)
     if not words["--quiet"]:
         _tell_of_workers(spool)
     return _see_ended(spool, jobs, words) if words["--wait"] or words["--follow"] else 0
@@ -352,6 +357,7 @@ Options:
   --drain         End when nothing is left to do or to wait for.
   --log-format=<format>
                   text, a calm line for each event, or json, an object a line.
+  --verbose       A line for each start of a job, too.
   --any-filesystem
                   Run even where the file system can't keep the promises.
   -q --quiet      Say nothing.
@@ -382,7 +388,32 @@ def start(words: dict) -> int:
         talk("workers run as root, and so will every job")
     if words["--detach"]:
         return _detach(spool, count, words)
-    return _supervise(spool, count, words["--drain"], _quiet if words["--quiet"] else _reporter(words["--log-format"]))
+    tell = _quiet if words["--quiet"] else _reporter(words["--log-format"])
+    if not words["--drain"] or words["--quiet"] or not sys.stdout.isatty():
+        return _supervise(spool, count, words["--drain"], tell, words["--verbose"])
+    with Progress("jobs") as progress:
+        return _supervise(spool, count, True, _above(progress, spool, tell), words["--verbose"])
+
+
+LOOK_EVERY = 1.0  # seconds between looks at how much there is to drain
+
+
+def _above(progress: Progress, spool: Spool, tell: Callable[[list[dict]], None]) -> Callable[[list[dict]], None]:
+    """Return what tells of events, above a bar for how many jobs have come to their end."""
+    done = left = 0
+    looked = -LOOK_EVERY
+
+    def told(events: list[dict]) -> None:
+        nonlocal done, left, looked
+        with progress.hidden():
+            tell(events)
+        ended = sum(event["event"] == "ended" and event["attempt"]["verdict"] in ("done", "dead") for event in events)
+        done, left = done + ended, max(0, left - ended)
+        if (clock := time.monotonic()) - looked >= LOOK_EVERY:
+            left, looked = sum(spool.count(state) for state in MAY_RUN), clock
+        progress.tell(done, done + left)
+
+    return told
 
 
 def _reporter(form: str | None, clock: str = "%H:%M:%S") -> Callable[[list[dict]], None]:
@@ -425,7 +456,7 @@ def _count_of(text: str | None, spool: Spool, what: str = "--count") -> int:
         raise Wrong(str(error).replace("workers can't be", f"{what} can't be")) from None
 
 
-def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[list[dict]], None]) -> int:
+def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[list[dict]], None], verbose: bool) -> int:
     from jobspool.supervisor import Supervisor
 
     manager = os.environ.pop("NOTIFY_SOCKET", None)  # which is not for jobs
@@ -435,7 +466,7 @@ def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[list[dic
             _notify(manager, "READY=1")
         report(events)
 
-    Supervisor(spool, count, drain, noted if manager else report).serve()
+    Supervisor(spool, count, drain, noted if manager else report, verbose).serve()
     return 0
 
 
@@ -473,7 +504,7 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
         os.setsid()
         if os.fork() == 0:
             os.close(reader)
-            _serve_detached(spool, count, words["--drain"], log, writer, tell)
+            _serve_detached(spool, count, words, log, writer, tell)
         os._exit(0)
     os.wait()
     os.close(writer)
@@ -486,7 +517,7 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
     return 0
 
 
-def _serve_detached(spool: Spool, count: int, drain: bool, log: int, writer: int, tell: Callable[[list[dict]], None]) -> None:
+def _serve_detached(spool: Spool, count: int, words: dict, log: int, writer: int, tell: Callable[[list[dict]], None]) -> None:
     """Be the daemon; write our process id to `writer` once the workers are there. Doesn't return."""
     status = 1
     try:
@@ -503,7 +534,7 @@ def _serve_detached(spool: Spool, count: int, drain: bool, log: int, writer: int
                 os.close(writer)
             tell(events)
 
-        status = _supervise(spool, count, drain, report)
+        status = _supervise(spool, count, words["--drain"], report, words["--verbose"])
     except QueueError as error:
         talk(str(error))
     finally:
@@ -552,6 +583,7 @@ def _event_line(event: dict) -> str:
             f"{attempt['verdict']:<11} {job}  attempt {attempt['number']}: {printable(how)}, {span(attempt['duration'])}{retry}"
         )
     lines = {
+        "began": lambda: f"began       {job}  attempt {event['number']}: {printable(event['command'])}",
         "started": lambda: f"started     {counted(event['workers'], 'worker')}",
         "scaled": lambda: f"workers     {counted(event['workers'], 'worker')} from now on",
         "moved": lambda: f"moved       {job}  moved away by hand: ended, nothing recorded",
@@ -639,6 +671,7 @@ Usage:
   queuectl scale [options] <n>
 
 Options:
+  --json          One JSON object: spool, workers, supervisors.
   --spool=<dir>   The spool to use.
   -h --help       Print this.
 
@@ -656,7 +689,9 @@ def scale(words: dict) -> int:
     spool.ready()
     settings.change(spool.root, "workers", count, spool.spare(), spool.file_mode(spool.settings()))
     supervisors = sum(entry.role == roster.SUPERVISOR for entry in roster.living(spool))
-    if not supervisors:
+    if words["--json"]:
+        print(json.dumps({"spool": spool.root, "workers": count, "supervisors": supervisors}))
+    elif not supervisors:
         talk(f"no worker is running: `queuectl start` will start {count}")
     else:
         talk_to_person(f"{counted(count, 'worker')}" + (f" for each of {supervisors} supervisors" if supervisors > 1 else ""))
@@ -688,7 +723,16 @@ def restart(words: dict) -> int:
     if workers:
         stop({**words, "--timeout": None})
     count = str(workers) if workers else None
-    return start({**words, "--count": count, "--detach": True, "--drain": False, "--any-filesystem": False, "--log-format": None})
+    return start(
+        {
+            **words,
+            "--count": count,
+            "--detach": True,
+            "--drain": False,
+            "--any-filesystem": False,
+            **dict.fromkeys(("--log-format", "--verbose")),
+        }
+    )
 
 
 SERVICE = """\
@@ -830,14 +874,16 @@ def _came_last(spool: Spool, states: Iterable[str]) -> list[tuple[str, str]]:
 
 def _each(spool: Spool, jobs: Iterable[Job], words: dict, deed: Callable[[Job], object]) -> int:
     """Do it to each job and print the ids of those to which it was done; go on behind what is refused, and exit 1 then."""
-    refused = []
-    for job in jobs:
-        try:
-            deed(job)
-        except (QueueError, NoSuchJob) as error:
-            refused.append(error)
-        else:
-            print(_done_to(spool, job) if words.get("--json") else printable(job.id), flush=True)
+    refused, jobs = [], list(jobs)
+    with Progress("jobs", len(jobs)) as progress:
+        for count, job in enumerate(jobs, 1):
+            try:
+                deed(job)
+            except (QueueError, NoSuchJob) as error:
+                refused.append(error)
+            else:
+                print(_done_to(spool, job) if words.get("--json") else printable(job.id), flush=True)
+            progress.tell(count)
     for error in refused[:-1]:
         talk(str(error))
     if refused:
@@ -905,6 +951,7 @@ def _look_around(spool: Spool) -> dict:
     return {
         "spool": spool.root,
         "states": counts,
+        "held": _held(spool, ids[PENDING]),
         "oldest_pending": _earliest(stats[PENDING]),
         "next_due": _earliest(stats[FAILED]),
         "paused": paused,
@@ -913,6 +960,13 @@ def _look_around(spool: Spool) -> dict:
         "workers": workers,
         "warnings": warnings,
     }
+
+
+def _held(spool: Spool, ids: list[str]) -> int | None:
+    """Return how many of the pending jobs are held, None where there are too many to read."""
+    if len(ids) > MOST_LOOKED_AT:
+        return None
+    return sum("hold" in job.record for id in ids if (job := spool.read(PENDING, id)))
 
 
 def _to_look_at(ids: list[str]) -> list[str]:
@@ -1009,6 +1063,8 @@ def _status_lines(spool: Spool, seen: dict) -> list[str]:
     if seen["oldest_pending"]:
         wait = now - seconds(seen["oldest_pending"])
         notes[PENDING] = f"oldest {span(wait)}" if wait >= 0 else f"next in {span(-wait)}"
+    if seen["held"]:
+        notes[PENDING] = f"{notes.get(PENDING, '')}, {seen['held']} held".removeprefix(", ")
     if seen["next_due"]:
         notes[FAILED] = f"next due {when(seconds(seen['next_due']), now)}"
     lines = [f"spool       {seen['spool']}"]
@@ -1441,7 +1497,7 @@ def retry(words: dict) -> int:
     jobs = [job for job in jobs if not job.problem or not every]
     if words["--edit"]:
         for job in jobs:
-            edit({**words, "<job>": f"{job.id}.json"})
+            edit({**words, "<job>": f"{job.id}.json", "--json": False})
         jobs = [spool.find(f"{job.id}.json") for job in jobs]
     status = _each(spool, jobs, words, lambda job: hands.retry(spool, job, settings, words["--reset"]))
     _tell_of_workers(spool) if jobs else talk_to_person(f"nothing to retry in {spool.root}")
@@ -1511,6 +1567,7 @@ Usage:
 
 Options:
   --reason=<text>   Why, for whoever wonders.
+  --json            One JSON object: spool, paused, pause_reason.
   --spool=<dir>     The spool to use.
   -h --help         Print this.
 
@@ -1524,8 +1581,17 @@ def pause(words: dict) -> int:
 
     spool = open_spool(words)
     hands.pause(spool, words["--reason"] or "", spool.settings())
-    talk_to_person(f"paused {spool.root}: `queuectl resume` lets jobs start again")
+    _say_paused(spool, words, f"paused {spool.root}: `queuectl resume` lets jobs start again")
     return 0
+
+
+def _say_paused(spool: Spool, words: dict, talk: str) -> None:
+    """Say whether the spool is paused by now, as JSON or to a person."""
+    if words["--json"]:
+        paused = os.path.lexists(f"{spool.root}/{PAUSED}")
+        print(json.dumps({"spool": spool.root, "paused": paused, "pause_reason": (paused and pause_reason(spool)) or None}))
+    else:
+        talk_to_person(talk)
 
 
 RESUME = """\
@@ -1535,6 +1601,7 @@ Usage:
   queuectl resume [options]
 
 Options:
+  --json          One JSON object: spool, paused, pause_reason.
   --spool=<dir>   The spool to use.
   -h --help       Print this.
 
@@ -1547,7 +1614,7 @@ def resume(words: dict) -> int:
     from jobspool import hands
 
     spool = open_spool(words)
-    talk_to_person(f"{spool.root} {'goes on' if hands.resume(spool) else 'was not paused'}")
+    _say_paused(spool, words, f"{spool.root} {'goes on' if hands.resume(spool) else 'was not paused'}")
     return 0
 
 
@@ -1631,6 +1698,7 @@ Usage:
   queuectl edit [options] [--] <job>
 
 Options:
+  --json          One JSON object: the job as it is then.
   --spool=<dir>   The spool to use.
   -h --help       Print this.
 
@@ -1663,7 +1731,10 @@ def edit(words: dict) -> int:
             hands.release(spool, job, settings)
     if new is not None:
         hands.replace(spool, job, new, settings)
-    talk_to_person(f"{short(job.id)} is {'changed' if new is not None else 'as it was'}, and {job.state}")
+    if words["--json"]:
+        print(_done_to(spool, job))
+    else:
+        talk_to_person(f"{short(job.id)} is {'changed' if new is not None else 'as it was'}, and {job.state}")
     return 0
 
 
@@ -2223,15 +2294,17 @@ def wait(words: dict) -> int:
     deadline = None if limit is None else time.monotonic() + limit
     spool = open_spool(words)
     if not words["<job>"] and not any(words[choice] for choice in CHOICES):
-        return 0 if follow.empties(spool, lambda: _is_waited_for(spool), deadline) else _too_late(spool, limit)
+        with Progress("jobs") as progress:
+            return 0 if follow.empties(spool, _waits(spool, progress), deadline) else _too_late(spool, limit)
     ids = [job.id for job in chosen(spool, words)]
     codes = []
-    for job in follow.ends(spool, ids, deadline):
-        if words["--json"]:
-            print(json.dumps(as_json(spool, job)), flush=True)
-        codes.append(exit_code(job))
-        if words["--any"]:
-            return codes[0]
+    with Progress("jobs", len(ids)) as progress:
+        for job in follow.ends(spool, ids, deadline, lambda: progress.tell(len(codes))):
+            if words["--json"]:
+                print(json.dumps(as_json(spool, job)), flush=True)
+            codes.append(exit_code(job))
+            if words["--any"]:
+                return codes[0]
     if len(codes) < len(ids):
         return _too_late(spool, limit)
     return _code_of_all(codes)
@@ -2241,6 +2314,20 @@ def _too_late(spool: Spool, limit: float) -> int:
     left = sum(spool.count(state) for state in MAY_RUN)
     talk_to_person(f"not ended within {limit:g} s: {counted(left, 'job')} in {spool.root} waiting or running")
     return EXIT_TIMEOUT
+
+
+def _waits(spool: Spool, progress: Progress) -> Callable[[], bool]:
+    """Return what tells whether anything is to be waited for; the progress is of the most that there was."""
+    most = 0
+
+    def waits() -> bool:
+        nonlocal most
+        left = sum(spool.count(state) for state in MAY_RUN)
+        most = max(most, left)
+        progress.tell(most - left, most)
+        return _is_waited_for(spool)
+
+    return waits
 
 
 def _is_waited_for(spool: Spool) -> bool:
@@ -2541,26 +2628,37 @@ def _options_first(argv: list[str]) -> tuple[str | None, list[str]]:
 
 def _parsed(usage: str, words: list[str]) -> dict:
     """Return what docopt makes of the words. Raises Wrong, with what was wrong."""
-    from docopt import DocoptExit, docopt
+    from docopt import DocoptExit, docopt, parse_options
 
     words = [_signal_option(word) for word in words] if words[0] == "kill" else words
-    _check_options(usage, words)
+    options = parse_options(usage)
+    typed = _typed(usage, words, options)
     try:
-        return docopt(usage, words, default_help=False)
+        return {each.name: each.value for each in options} | docopt(_only(usage, typed), words, default_help=False)
     except DocoptExit:
         raise Wrong(_misfit(usage, words)) from None
 
 
-def _check_options(usage: str, words: list[str]) -> None:
-    """Raise Wrong for the first option that the usage doesn't know, or that lacks its value."""
-    from docopt import parse_options
+def _only(usage: str, names: set[str]) -> str:
+    """Return the usage without the options that are neither named nor in its lines: docopt compares each with each."""
+    lines, _, described = usage.partition("\nOptions:\n")
+    kept = [line for line in described.split("\n") if (name := _option_of(line)) in names or name in lines]
+    return "\n".join([f"{lines}\n\nOptions:", *kept])
 
-    options = parse_options(usage)
-    rest = words[1:]
+
+def _option_of(line: str) -> str:
+    """Return the long name of the option that the line describes, else all of the line."""
+    found = re.match(r"  (?:-\w )?(--[\w-]+)", line)
+    return found[1] if found else line
+
+
+def _typed(usage: str, words: list[str], options: list) -> set[str]:
+    """Return the names of the options among the words. Raises Wrong for one that is unknown, lacks its value, or stands twice."""
+    names, rest = set(), list(words)
     while rest:
         word = rest.pop(0)
         if word == "--":
-            return
+            break
         if not word.startswith("-") or word == "-" or _is_number(word):
             continue
         name, equals, _ = word.partition("=")
@@ -2575,6 +2673,10 @@ def _check_options(usage: str, words: list[str]) -> None:
             if not rest or rest[0] == "--":
                 raise Wrong(f"{name} needs a value: {name} {fits[0].longer[2:].upper()}")
             rest.pop(0)
+        if fits[0].name in names and f"[{fits[0].name}=" not in usage:
+            raise Wrong(f"{fits[0].name} is given twice")
+        names.add(fits[0].name)
+    return names
 
 
 def _unknown_option(usage: str, words: list[str], name: str, options: list) -> str:
@@ -2590,12 +2692,8 @@ def _unknown_option(usage: str, words: list[str], name: str, options: list) -> s
 
 
 def _misfit(usage: str, words: list[str]) -> str:
-    """Say what doesn't fit where each option is known: words that are missing, too many, or twice."""
+    """Say what doesn't fit where each option is known: words that are missing, or too many."""
     lines = re.search(r"Usage:\n((?:  .*\n)+)", usage).group(1).rstrip().split("\n")
-    longs = [word for word in words if word.startswith("--")]
-    twice = next((word for word in longs if longs.count(word) > 1 and word not in ("--env", "--tag")), None)
-    if twice:
-        return f"{twice} is given twice"
     fitting = [line for line in lines if " ".join(word for word in words if not word.startswith("-")) in line]
     if len(fitting) == 1 and "<job>" in fitting[0]:
         return f"which job? {fitting[0].strip().replace('[--] ', '')}"
@@ -2663,6 +2761,56 @@ def talk(text: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+
+
+class Progress:
+    """Shows a person how far it is, once that has taken a second. No thread draws it: workers are forked meanwhile."""
+
+    AFTER, EVERY = 1.0, 0.1  # seconds
+
+    def __init__(self, what: str, total: int | None = None, quiet: bool = False) -> None:
+        self._what, self._total = what, total
+        self._bar = None
+        self._at = time.monotonic() + self.AFTER if sys.stderr.isatty() and not quiet else float("inf")
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def tell(self, done: int, total: int | None = None) -> None:
+        """Show that so many are done; of the total that was given, or this."""
+        if time.monotonic() < self._at:
+            return
+        self._at = time.monotonic() + self.EVERY
+        if self._bar is None:
+            self._bar = _bar(self._what)
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total or self._total, refresh=True)
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Leave the terminal to what is printed meanwhile."""
+        if self._bar is not None:
+            self._bar.stop()
+        yield
+        if self._bar is not None:
+            self._bar.start()
+
+
+def _bar(what: str) -> object:
+    """Return a bar on stderr, which leaves what is printed on a terminal above it, and goes when it is stopped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True, highlight=False, **HOW_RICH[COLOR[0]])
+    bar = Bar(*columns, console=console, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty())
+    bar.add_task(what, total=None)
+    bar.start()
+    return bar
 
 
 def talk_to_person(text: str) -> None:

@@ -29,10 +29,10 @@ def states_of(spool: Spool) -> dict[str, tuple[str, ...]]:
     return {spool.folder(state): ("deleted",) for state in STATES}
 
 
-def ends(spool: Spool, ids: list[str], deadline: float | None) -> Iterator[Job]:
+def ends(spool: Spool, ids: list[str], deadline: float | None, told: Callable[[], object] = bool) -> Iterator[Job]:
     """Yield each of the jobs when it is done or dead, as it lies there; what is removed meanwhile comes with `problem`.
 
-    Ends early where `deadline` (monotonic) comes first.
+    Ends early where `deadline` (monotonic) comes first. `told` is called behind each look.
     """
     left = dict.fromkeys(ids)
     with Watch(states_of(spool)) as watch:
@@ -42,6 +42,7 @@ def ends(spool: Spool, ids: list[str], deadline: float | None) -> Iterator[Job]:
                 if id in left and (job := _ended(spool, id)):
                     del left[id]
                     yield job
+            told()
             if not left or not _wait(watch, deadline):
                 return
             seen = {name.removesuffix(".json") for _, name in watch.take()}

@@ -179,7 +179,7 @@ def _change(spool: Spool, job: Job, states: tuple[str, ...], change: Callable[[d
     """Write the job anew where it waits by now."""
     until = time.monotonic() + PATIENCE
     while True:
-        _refuse(job, states, "held: it does not wait")
+        _refuse(job, states, "changed while it runs" if DONE in states else "held: it does not wait")
         if odd := job.problem or _oddity(spool, job, settings):
             raise QueueError(f"{job.id} is never run: {odd}")
         if _rewrite(spool, job, change, settings) or change(job.record) == job.record:

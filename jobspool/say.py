@@ -154,7 +154,7 @@ def _why_waiting(spool: Spool, job: Job) -> tuple[str, str]:
     if job.mtime > time.time():
         reasons.append(f"it may not run before its time, {when(job.mtime, time.time())}")
         cure = f"touch {spool.path(PENDING, job.id)}"
-    elif before := sum(_comes_before(other, job) for other in spool.jobs(PENDING)):
+    elif before := _count_before(spool, job):
         reasons.append(f"{before} before it")
     if os.path.lexists(f"{spool.root}/{PAUSED}"):
         reason = pause_reason(spool)
@@ -167,6 +167,31 @@ def _why_waiting(spool: Spool, job: Job) -> tuple[str, str]:
     elif not cure and all(entry.job for entry in workers):
         reasons.append(f"{counted(len(workers), 'worker')}, all busy")
     return "; ".join(reasons) or "its turn is next", cure
+
+
+MOST_BEFORE = 1000  # jobs that are counted
+MOST_READ = 10_000  # files that are read for it
+
+
+def _count_before(spool: Spool, job: Job) -> str:
+    """Return how many jobs come before the pending one, "" for none; of very many "more than 1000", or "at least 5"."""
+    times = {}
+    for id in spool.names(PENDING):
+        try:
+            times[id] = os.lstat(spool.path(PENDING, id)).st_mtime_ns
+        except FileNotFoundError:
+            pass  # RACE: it has been claimed
+    count = 0
+    for read, id in enumerate(
+        sorted(times, key=times.__getitem__)
+    ):  # the older ones first: a younger one needs a higher priority
+        if count > MOST_BEFORE:
+            return f"more than {MOST_BEFORE}"
+        if read == MOST_READ:
+            return f"at least {count}" if count else ""
+        other = spool.read(PENDING, id)
+        count += other is not None and _comes_before(other, job)
+    return str(count) if count else ""
 
 
 def rank(job: Job) -> tuple[int, float, str]:

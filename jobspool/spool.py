@@ -215,10 +215,10 @@ class Spool:
         record = {word: value for word, value in record.items() if value is not None}
         return self.add_many([(id, record)])[0]
 
-    def add_many(self, records: Iterable[dict | tuple[str | None, dict]]) -> list[Job]:
+    def add_many(self, records: Iterable[dict | tuple[str | None, dict]], tell: Callable[[int], object] = bool) -> list[Job]:
         """Add a job for each record, or (id, record), and return them. They reach the disk together.
 
-        Each record is checked before the first job is added. Raises what add() raises.
+        Each record is checked before the first job is added. `tell` is told how many are written. Raises what add() raises.
         """
         settings = self.settings()
         wanted = [entry if isinstance(entry, tuple) else (None, entry) for entry in records]
@@ -230,13 +230,15 @@ class Spool:
         together = len(wanted) if settings.fsync != "never" else 1  # else none waits for the others, and tmp/ stays small
         try:
             for i in range(0, len(wanted), together or 1):
-                self._add_together(all_of_them[i : i + together], files, jobs, settings)
+                self._add_together(all_of_them[i : i + together], files, jobs, settings, tell)
         except (OSError, JobExists):
             self._take_back(files, jobs)
             raise
         return jobs
 
-    def _add_together(self, wanted: list[tuple], files: list[str], jobs: list[Job], settings: config.Settings) -> None:
+    def _add_together(
+        self, wanted: list[tuple], files: list[str], jobs: list[Job], settings: config.Settings, tell: Callable[[int], object]
+    ) -> None:
         """Write each of (path in tmp/, id or None, record, content), let all reach the disk, and rename each into pending/."""
         mode = self.file_mode(settings)
         states = STATES if len(jobs) + len(wanted) <= FEW else (PENDING,)
@@ -244,6 +246,7 @@ class Spool:
         in_order = synced and len(wanted) > FEW and self.keeps_order
         for i in range(0, len(wanted), AT_ONCE):
             self._write(wanted[i : i + AT_ONCE], files, mode, in_order)
+            tell(len(files))
         if synced and not in_order:
             durable.sync_files(files)
         for file, id, record, _ in wanted:

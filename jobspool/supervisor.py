@@ -60,14 +60,20 @@ class Hand:
 
 
 class Supervisor:
-    """One supervisor and its workers, from serve() to its return. `report` takes the events that a person may want to know of."""
+    """One supervisor and its workers, from serve() to its return.
 
-    def __init__(self, spool: Spool, count: int, drain: bool, report: Callable[[list[dict]], None]) -> None:
+    `report` takes the events that a person may want to know of; with `verbose` also the starts of jobs.
+    """
+
+    def __init__(
+        self, spool: Spool, count: int, drain: bool, report: Callable[[list[dict]], None], verbose: bool = False
+    ) -> None:
         spool.ready()
         self.spool = spool
         self.count = count
         self.drain = drain
         self.report = report
+        self.verbose = verbose
         self.sight = Sight(spool, self._runs, self._event, self._trouble)
         self.pruner = Pruner(spool)
         self.leftovers = recovery.Leftovers(spool)
@@ -222,8 +228,8 @@ class Supervisor:
             self._is_free(hand)
         elif kind == "back":
             self._take_back(hand, said["ids"])
-        elif kind == "trouble":
-            self._event("trouble", **said)
+        elif kind in ("trouble", "began"):
+            self._event(kind, **said)
         else:
             hand.running.discard(said["id"])
             self._outcome(kind, said)
@@ -355,6 +361,7 @@ class Supervisor:
         for hand in self.hands.values():
             hand.channel.close()
         worker = Worker(self.spool, channel, self.place.pid, self.sight.settings)
+        worker.verbose = self.verbose
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         worker.serve()
 

@@ -21,6 +21,7 @@ from jobspool import command, durable, process, roster
 from jobspool.channel import Channel, Ears, Wakeup, message
 from jobspool.command import CannotStart
 from jobspool.errors import BrokenConfig
+from jobspool.job import command_line
 from jobspool.logs import Pair
 from jobspool.recorder import Outcome as ToRecord
 from jobspool.recorder import Recorder
@@ -73,6 +74,7 @@ class Worker:
         self.logs = Pair(spool, self.place.pid, spool.file_mode(self.settings))
         self.recorder = Recorder(self._cannot_record, self._listen, self._say)
         self.environment = process.own_environment()
+        self.verbose = False  # whether the supervisor is told of starts, too
         self.leaving = False
         self.interrupted = False
         self.terminated = False
@@ -120,6 +122,8 @@ class Worker:
             self._put_back(claim)
             self._put_off(id, "no job can be started", error)
             return
+        if self.verbose:
+            self.tell_soon("began", id=id, number=claim.number, command=command_line(claim.record))
         self.recorder.go_on(more=True)  # with the last one's outcome, while this one runs
         self._prepare()
         outcome = attempt.outcome_unstarted(problem) if problem else self.run(attempt)

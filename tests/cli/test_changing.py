@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from kit import QUEUECTL, comes_to, drop, gone, pool, queuectl, until, where, workers
 
+from jobspool import say
+
 
 def cat(spool, state, id):
     return json.loads(Path(spool.path(state, id)).read_text())
@@ -358,3 +360,45 @@ def test_what_is_never_run_is_not_held(spool, tmp_path):
     os.link(path, tmp_path / "other")
     ran = queuectl("hold", "x", spool=spool)
     assert (ran.returncode, ran.stderr.startswith("queuectl: x is never run: ")) == (1, True)
+
+
+def test_starts_are_told_of_to_who_wants_them(spool):
+    drop(spool, "x", {"command": "echo '\033[31m'"})
+    told = queuectl("start", "--drain", "--verbose", spool=spool, check=True).stdout
+    assert [line.split()[1:3] for line in told.splitlines()[1:3]] == [["began", "x"], ["done", "x"]]
+    assert "attempt 1: echo '\\x1b[31m'" in told
+    drop(spool, "y", {"argv": ["true"]})
+    lines = queuectl("start", "--drain", "--verbose", "--log-format", "json", spool=spool, check=True).stdout.splitlines()
+    [began] = [event for event in map(json.loads, lines) if event["event"] == "began"]
+    assert (began["id"], began["number"], began["command"]) == ("y", 1, "true")
+    drop(spool, "z", {"command": "true"})
+    assert "began" not in queuectl("start", "--drain", spool=spool, check=True).stdout
+
+
+def test_status_counts_what_is_held(spool):
+    for id in "abc":
+        drop(spool, id, {"command": "true", **({"hold": "so"} if id != "a" else {})})
+    assert json.loads(queuectl("status", "--json", spool=spool).stdout)["held"] == 2
+    assert ", 2 held" in queuectl("status", spool=spool).stdout
+
+
+@pytest.mark.parametrize(("limits", "said"), [((2, 100), "more than 2 before it"), ((9, 3), "at least 3 before it")])
+def test_why_counts_no_more_than_a_person_wants_to_know(spool, monkeypatch, limits, said):
+    for i in range(6):
+        os.utime(drop(spool, f"x{i}", {"command": "true"}), (1_000_000_000 + i,) * 2)
+    for name, value in zip(("MOST_BEFORE", "MOST_READ"), limits, strict=True):
+        monkeypatch.setattr(say, name, value)
+    assert said in say.why(spool, spool.find("x5"), spool.settings())[0]
+
+
+def test_what_the_whole_spool_does_is_told_as_json(spool):
+    def told(*words):
+        return json.loads(queuectl(*words, spool=spool, check=True).stdout)
+
+    assert told("pause", "--reason", "lunch", "--json") == {"spool": spool.root, "paused": True, "pause_reason": "lunch"}
+    assert told("resume", "--json") == {"spool": spool.root, "paused": False, "pause_reason": None}
+    assert told("scale", "2", "--json") == {"spool": spool.root, "workers": 2, "supervisors": 0}
+    added = told("enqueue", "true", "--json")
+    assert (added["state"], added["command"]) == ("pending", "true")
+    edited = queuectl("edit", added["id"], "--json", spool=spool, env={"EDITOR": "sed -i s/true/false/", "VISUAL": ""})
+    assert (json.loads(edited.stdout)["id"], json.loads(edited.stdout)["command"]) == (added["id"], "false")
