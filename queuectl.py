@@ -29,7 +29,21 @@ from jobspool.errors import (
     WrongValue,
 )
 from jobspool.job import NEW_WORDS, Job, did_you_mean, id_of, iso, new_id, number, parse
-from jobspool.say import age, counted, exit_code, pause_reason, person, printable, short, span, tries, when, why_dead, why_failed
+from jobspool.say import (
+    age,
+    counted,
+    exit_code,
+    pause_reason,
+    person,
+    printable,
+    progress_words,
+    short,
+    span,
+    tries,
+    when,
+    why_dead,
+    why_failed,
+)
 from jobspool.spool import PAUSED, Spool, find_root, ids_of, ignored
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, state_named
 from jobspool.trust import READ, distrust_type, forbidden
@@ -98,8 +112,17 @@ class Wrong(Exception):
 
 JOB_OPTIONS = """\
   --max-retries=<n>       How often to try again after a failure.
-  --timeout=<seconds>     End an attempt that takes longer.
-  --backoff-base=<x>      Retry n comes x ** n seconds after the failure.
+  --timeout=<time>        End an attempt that takes longer: 30 (seconds), 10m, 1h30m.
+  --grace=<time>          The time between TERM and KILL when it is ended.
+  --delay=<time>          Not before so much time has gone by.
+  --at=<time>             Not before then: 17:00, 'tomorrow 7:00', 'next monday 9am', 2026-12-01T08:00.
+  --expires=<time>        Not run any more from then on, or after so much time: it goes to dead/.
+  --deadline=<time>       The same, and an attempt that still runs then is ended.
+  --retry-until=<time>    Try again until then, however often.
+  --backoff=<how>         exponential, linear, fixed, or the wait before each retry: 10s,1m,10m.
+  --backoff-base=<x>      Retry n comes x ** n seconds after the failure; x * n if linear, x if fixed.
+  --exits=<list>          What exit codes mean: 3=done,64=dead,65=retry,75=snooze.
+  --snooze=<time>         How long it waits when it snoozes (exit 75), which is not counted as a try.
   --priority=<n>          Higher runs first; 0 without it.
   --cwd=<dir>             Run there; in the current directory without it.
   --env=<pair>            NAME=VALUE for the job's environment; may be repeated.
@@ -141,9 +164,10 @@ def enqueue(words: dict) -> int:
     records = [(record.pop("id", None), _with_options(record, options, words)) for record in _records(words)]
     if words["--id"] and len(records) != 1:
         raise Wrong("--id names one job, and this would add several")
+    start = _start(words)
     spool = open_spool(words)
     with Progress("adding jobs", len(records), words["--quiet"]) as progress:
-        jobs = spool.add_many([(words["--id"] or id, record) for id, record in records], progress.tell)
+        jobs = spool.add_many([(words["--id"] or id, record, start) for id, record in records], progress.tell)
     if words["--json"]:
         print("".join([f"{json.dumps(as_json(spool, job))}\n" for job in jobs]), end="", flush=True)
     else:
@@ -276,7 +300,14 @@ def _options(words: dict) -> dict:
     """Return what the options say of the job."""
     options = {
         "max_retries": _number_of(words, "--max-retries"),
-        "timeout": _number_of(words, "--timeout"),
+        "timeout": _seconds_of(words, "--timeout"),
+        "grace": _seconds_of(words, "--grace"),
+        "snooze": _seconds_of(words, "--snooze"),
+        "expires": _moment_of(words, "--expires"),
+        "deadline": _moment_of(words, "--deadline"),
+        "retry_until": _moment_of(words, "--retry-until"),
+        "backoff": _setting_of(words, "backoff"),
+        "exits": _setting_of(words, "exits"),
         "backoff_base": _number_of(words, "--backoff-base"),
         "priority": _number_of(words, "--priority"),
         "cwd": _cwd_of(words["--cwd"]),
@@ -300,13 +331,75 @@ def _number_of(words: dict, option: str) -> int | float | None:
     try:
         value = number(text)
     except ValueError:
-        unit = " of seconds" if option == "--timeout" else ""
-        raise Wrong(f"{option} takes a number{unit}, not {text!r}") from None
+        raise Wrong(f"{option} takes a number, not {text!r}") from None
+    return _as_word(option, text, value)
+
+
+def _as_word(option: str, text: str, value: object) -> object:
+    """Return the value if the job's word of that name may have it. Raises Wrong."""
     from jobspool.job import WORDS
 
-    if problem := WORDS[option[2:].replace("-", "_")](value):
+    if (rule := WORDS.get(option[2:].replace("-", "_"))) and (problem := rule(value)):
         raise Wrong(f"{option} {text}: it {problem}")
     return value
+
+
+def _seconds_of(words: dict, option: str) -> int | float | None:
+    """Return the seconds that the option's value names: a number of them, or a time with units. Raises Wrong."""
+    text = words[option]
+    if text is None:
+        return None
+    from jobspool.times import EXAMPLES, duration
+
+    try:
+        value = number(text)
+    except ValueError:
+        try:
+            value = duration(text)
+        except ValueError:
+            raise Wrong(f"{option} takes a number of seconds, or a time such as {EXAMPLES}; not {text!r}") from None
+    return _as_word(option, text, int(value) if value == int(value) else value)
+
+
+def _moment_of(words: dict, option: str) -> str | None:
+    """Return the moment that the option's value names, as the job's file has it. Raises Wrong."""
+    when = _start_of(words, option)
+    return None if when is None else iso(when)
+
+
+def _start_of(words: dict, option: str) -> float | None:
+    """Return the moment that the option's value names, in seconds since 1970. Raises Wrong."""
+    if words[option] is None:
+        return None
+    from jobspool.times import moment
+
+    try:
+        when = moment(words[option], time.time())
+    except ValueError as error:
+        raise Wrong(f"{option}: {error}") from None
+    if when <= time.time() and option != "--at":
+        raise Wrong(f"{option} {words[option]}: that was {span(time.time() - when)} ago")
+    return when
+
+
+def _setting_of(words: dict, name: str) -> object:
+    """Return what the option of the setting's name says. Raises Wrong."""
+    if words[f"--{name}"] is None:
+        return None
+    from jobspool.config import value_of
+
+    try:
+        return value_of(name, words[f"--{name}"])
+    except WrongValue as error:
+        raise Wrong(str(error).replace(name, f"--{name}", 1)) from None
+
+
+def _start(words: dict) -> float | None:
+    """Return from when a new job may run. Raises Wrong."""
+    if words["--delay"] is not None and words["--at"] is not None:
+        raise Wrong("give either --delay or --at")
+    delay = _seconds_of(words, "--delay")
+    return _start_of(words, "--at") if delay is None else time.time() + delay
 
 
 def _cwd_of(folder: str | None) -> str | None:
@@ -578,7 +671,8 @@ def _event_line(event: dict) -> str:
     if kind == "ended":
         attempt = event["attempt"]
         how = attempt.get("reason") or "exit 0"
-        retry = f", retry due in {span(_until(attempt['due']))}" if attempt["verdict"] == "failed" else ""
+        again = {"failed": ", retry due in", "snoozed": ", again in"}.get(attempt["verdict"])
+        retry = f"{again} {span(_until(attempt['due']))}" if again else ""
         return (
             f"{attempt['verdict']:<11} {job}  attempt {attempt['number']}: {printable(how)}, {span(attempt['duration'])}{retry}"
         )
@@ -588,6 +682,7 @@ def _event_line(event: dict) -> str:
         "scaled": lambda: f"workers     {counted(event['workers'], 'worker')} from now on",
         "moved": lambda: f"moved       {job}  moved away by hand: ended, nothing recorded",
         "recovered": lambda: f"recovered   {job}  {printable(event['why'])}: {event['state']}",
+        "buried": lambda: f"dead        {job}  {printable(event['why'])}",
         "rejected": lambda: f"rejected    {job}  not a whole job, now in dead/: {printable(event['why'])}",
         "noted": lambda: f"noted       {job}  {event['why']}",
         "drained": lambda: "drained     nothing is left to do or to wait for",
@@ -616,7 +711,7 @@ Usage:
 
 Options:
   --now                 Interrupt what runs: it is put back, and not counted as a try.
-  --timeout=<seconds>   Wait no longer than this; then exit 75, and the workers go on stopping.
+  --timeout=<time>      Wait no longer than this; then exit 75, and the workers go on stopping.
   -q --quiet            Say nothing.
   --spool=<dir>         The spool to use.
   -h --help             Print this.
@@ -632,7 +727,7 @@ def stop(words: dict) -> int:
 
     from jobspool import process, roster
 
-    limit = _number_of(words, "--timeout")
+    limit = _seconds_of(words, "--timeout")
     spool = open_spool(words)
     alive = roster.living(spool)
     if not alive:
@@ -838,19 +933,14 @@ def _came(job: Job) -> float:
 
 def _age_in(words: dict, option: str) -> float | None:
     """Return the seconds that the option's value names. Raises Wrong."""
-    from jobspool.config import UNITS
+    from jobspool.times import EXAMPLES, duration
 
-    text = words[option]
-    if text is None:
+    if words[option] is None:
         return None
-    size = UNITS.get(text[-1:].lower(), 0) if not text[-1:].isdigit() else 1
-    try:
-        value = float(text.rstrip("smhdwSMHDW")) * size
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e11:
-        raise Wrong(f"{option} takes a time such as 90s, 10m, 1h or 7d, not {text!r}")
-    return value
+    with suppress(ValueError):
+        if value := duration(words[option]):
+            return value
+    raise Wrong(f"{option} takes a time such as {EXAMPLES}, not {words[option]!r}")
 
 
 def _mentioned(spool: Spool, word: str) -> Job:
@@ -1002,13 +1092,25 @@ def _earliest(stats: dict[str, os.stat_result]) -> str | None:
 
 def _worker(spool: Spool, entry: object) -> dict:
     job = spool.read(PROCESSING, entry.job) if entry.job else None
+    said = _said_so_far(spool, entry.job, entry.attempt) if job else {}
     return {
         "name": entry.name,
         "pid": entry.pid,
         "job": entry.job,
         "since": entry.since,
         "command": job.command if job else None,
+        "progress": said.get("progress"),
+        "text": said.get("text"),
     }
+
+
+def _said_so_far(spool: Spool, id: str, number: int | None) -> dict:
+    """Return what the running job has said of itself; nothing where that can't be read just now."""
+    from jobspool import said
+
+    with suppress(said.Unclear, OSError):
+        return said.read(spool.log_path(id, number, "result")) or {}
+    return {}
 
 
 def _warnings(spool: Spool, counts: dict[str, int], workers: int, served: bool, paused: bool) -> list[str]:
@@ -1073,7 +1175,8 @@ def _status_lines(spool: Spool, seen: dict) -> list[str]:
     for worker in seen["workers"]:
         doing = "idle"
         if worker["job"] and worker["since"]:
-            doing = f"{short(worker['job'])} for {span(now - seconds(worker['since']))}: {worker['command'] or ''}"
+            taken = f"{span(now - seconds(worker['since']))}{progress_words(worker)}"
+            doing = f"{short(worker['job'])} for {taken}: {worker['command'] or ''}"
         lines.append(f"  {worker['name']}  {doing}")
     reason = f" ({seen['pause_reason']})" if seen["pause_reason"] else ""
     lines.append(f"paused      {'yes' if seen['paused'] else 'no'}{reason}")
@@ -2035,7 +2138,7 @@ def _state_words(job: Job, settings: object) -> str:
 def _attempt_words(attempt: dict) -> str:
     how = attempt.get("reason") or f"exit {attempt.get('exit')}"
     used = f", cpu {attempt['cpu']:g} s, {attempt['memory'] / 1e6:.0f} MB" if {"cpu", "memory"} <= attempt.keys() else ""
-    due = f", due {attempt['due'][:19]}Z" if attempt["verdict"] == "failed" and "due" in attempt else ""
+    due = f", due {attempt['due'][:19]}Z" if attempt["verdict"] in ("failed", "snoozed") and "due" in attempt else ""
     began = str(attempt.get("started", "?"))[:19]
     took = f"{how} after {span(attempt.get('duration', 0))}"
     return f"{began}Z  {took}{used}: {attempt['verdict']}{due} ({attempt.get('worker', '?')})"
@@ -2274,7 +2377,7 @@ Usage:
 {WHICH}
 Options:
   --any                 Until the first of them has ended; exit as that did.
-  --timeout=<seconds>   No longer than this.
+  --timeout=<time>      No longer than this.
   --json                One JSON object a line, for each as it ends.
 {SELECTION.replace(">   ", ">       ")}  --spool=<dir>         The spool to use.
   -h --help             Print this.
@@ -2290,7 +2393,7 @@ EXIT_TIMEOUT = 124  # as timeout(1)
 def wait(words: dict) -> int:
     from jobspool import follow
 
-    limit = _number_of(words, "--timeout")
+    limit = _seconds_of(words, "--timeout")
     deadline = None if limit is None else time.monotonic() + limit
     spool = open_spool(words)
     if not words["<job>"] and not any(words[choice] for choice in CHOICES):
@@ -2370,7 +2473,7 @@ def run_(words: dict) -> int:
         raise Wrong(str(error).replace("queuectl enqueue", "queuectl run")) from None
     given = record.pop("id", None)
     spool = open_spool(words)
-    [job] = spool.add_many([(words["--id"] or given, _with_options(record, _options(words), words))])
+    [job] = spool.add_many([(words["--id"] or given, _with_options(record, _options(words), words), _start(words))])
     here = _start_here(spool, job.id) if words["--now"] else None
     if not words["--quiet"]:
         talk_to_person(f"{short(job.id)} is {'run here' if here else 'in line'}")

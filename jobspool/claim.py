@@ -19,8 +19,8 @@ from collections import namedtuple
 
 from jobspool import durable, names, roster
 from jobspool.errors import NotAJob
-from jobspool.job import check_id, iso, last_mark, parse, same_time, waits_until, written
-from jobspool.retry import INTERRUPTED
+from jobspool.job import check_id, iso, last_mark, last_moment, parse, same_time, too_late, waits_until, written
+from jobspool.retry import INTERRUPTED, SNOOZED
 from jobspool.spool import read_open
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 from jobspool.trust import ODD_FILES, READ, distrust_type
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from jobspool.retry import Outcome, Verdict
     from jobspool.spool import Spool
 
-# Why a file wasn't claimed: gone, held (its lock), early (before its time), twin (its name runs), unfit (no whole job),
+# Why a file wasn't claimed: gone, held (its lock), early (before its time), late, twin (its name runs), unfit (no whole job),
 # unsafe (not to be run at all), unreadable (the disk fails there). `why` is for people.
 Refused = namedtuple("Refused", "kind why", defaults=("",))
 
 # The file in tmp/ that an outcome is written to: it has the blocks for `length` bytes, and is locked.
 Room = namedtuple("Room", "path descriptor length")
 
-STATE_OF = {"done": DONE, "failed": FAILED, "dead": DEAD, INTERRUPTED: PENDING}
+STATE_OF = {"done": DONE, "failed": FAILED, "dead": DEAD, INTERRUPTED: PENDING, SNOOZED: PENDING}
 OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 COARSE = 0.02  # seconds: no kernel's ticks are longer, by which a file's times are told
 ENTRY = 1024  # bytes at most, mostly, that an attempt adds to a job's file
@@ -140,7 +140,7 @@ class Claim:
 
     def write(self, attempt: dict, settings: Settings) -> Recorded:
         """Write the job with `attempt` added to tmp/, locked, and return it. Nothing is synced or moved yet."""
-        record = {**self._as_it_lies(settings), "attempts": [*self.record.get("attempts", ()), attempt]}
+        record = {**self._as_it_lies(settings), "attempts": [*_without_results(self.record), attempt]}
         record.pop("cancelled", None)  # of an earlier life, which hands ended
         return self.write_record(record, STATE_OF[attempt["verdict"]], last_mark(record), settings)
 
@@ -271,6 +271,14 @@ class Recorded:
         return durable.lies_at(self.claim.place, self.descriptor)
 
 
+def _without_results(record: dict) -> list[dict]:
+    """Return the attempts without what they had to keep: of that only the newest has, or a job could outgrow what is read."""
+    attempts = record.get("attempts", [])
+    if attempts and "result" in attempts[-1]:
+        return [*attempts[:-1], {word: value for word, value in attempts[-1].items() if word != "result"}]
+    return attempts
+
+
 def _replaced_whole(claim: Claim) -> bool:
     """Tell whether the claimed file has no name left: else hands moved it while it was renamed over."""
     if os.fstat(claim.descriptor).st_nlink == 0:
@@ -360,8 +368,11 @@ def _look(spool: Spool, id: str, descriptor: int, found: os.stat_result, setting
         record = parse(_content_of(descriptor, settings), settings.max_job_bytes)
     except NotAJob as error:
         return Refused("unfit", str(error))
-    if waits_until(record, found.st_mtime_ns / 1e9) > spool.now():
+    now = spool.now()
+    if waits_until(record, found.st_mtime_ns / 1e9) > now:
         return Refused("early")
+    if (last := last_moment(record)) is not None and last <= now:
+        return Refused("late", too_late(record))
     if roster.runs(spool, id, but=frozenset((roster.file_name(roster.WORKER, os.getpid()),))):
         return Refused("held")  # hands brought it back while it runs without its lock, and its worker is dead
     if record.get("attempts") and os.path.lexists(spool.path(PROCESSING, id)):
@@ -547,6 +558,16 @@ def give_up(spool: Spool, id: str, state: str) -> bool:
     return True
 
 
+def bury(spool: Spool, id: str, state: str, why: str, settings: Settings) -> bool | None:
+    """Move a job that is not to run any more to dead/, with the reason on record. False if it has gone, None if it is held.
+
+    The reason comes first: a crash between leaves the job where it waited, and whoever sees it there finds the reason again.
+    """
+    if rewrite(spool, id, state, lambda record: {**record, "cancelled": why}, settings) is None:
+        return None
+    return give_up(spool, id, state)
+
+
 def due_again(spool: Spool, id: str, now: float) -> float | None:
     """Move the failed job to pending/ if its time has come.
 
@@ -626,7 +647,7 @@ def rewrite(
 
 def _has_tries_to_lose(record: dict) -> bool:
     attempts = record.get("attempts")
-    return bool(attempts) and attempts[-1]["verdict"] in ("failed", INTERRUPTED)
+    return bool(attempts) and attempts[-1]["verdict"] in ("failed", INTERRUPTED, SNOOZED)
 
 
 def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> dict:
@@ -645,6 +666,7 @@ def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> 
         "due": iso(due) if due or outcome.interrupted else None,
         "cpu": outcome.cpu,
         "memory": outcome.memory,
+        "result": (outcome.said or {}).get("result"),
     }
     return {word: value for word, value in entry.items() if value is not None}
 

@@ -9,7 +9,7 @@ from collections import namedtuple
 
 from jobspool import durable
 from jobspool.errors import BrokenConfig, WrongValue, shortened
-from jobspool.job import TEN_YEARS, did_you_mean, number
+from jobspool.job import BACKOFFS, TEN_YEARS, WORDS, did_you_mean, number
 
 FORMAT = 1
 FILE = "config.json"
@@ -20,18 +20,22 @@ NONE_WORDS = ("none", "null", "")
 
 KEEP = "a time (90s, 30m, 12h, 7d, 4w), a whole number of jobs, or forever"
 FOREVER = "forever"
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+BACKOFF = f"one of {', '.join(BACKOFFS)}, or a list of times, as 10s,1m,10m"
+EXITS = "a list of exit codes and what they mean, as 3=done,64=dead,75=retry"
 
-# low, high: the range; or low is the words that may be chosen, or KEEP.
+# low, high: the range; or low is the words that may be chosen, or one of KEEP, BACKOFF and EXITS.
 Setting = namedtuple("Setting", "name default unit low high meaning")
 
 SETTINGS = {
     setting.name: setting
     for setting in (
         Setting("max_retries", 3, "tries", 0, 1_000_000, "how often a failed job is tried again"),
+        Setting("backoff", "exponential", "", BACKOFF, None, "how the waits before retries grow"),
         Setting("backoff_base", 2, "", 0, 1_000_000, "retry n comes backoff_base ** n seconds after the failure"),
         Setting("backoff_max", 3600, "seconds", 0.0, TEN_YEARS, "the longest wait before a retry"),
         Setting("backoff_jitter", 0.1, "share", 0.0, 10.0, "a random share of the wait, up to this, is added to it"),
+        Setting("exits", {}, "", EXITS, None, "what exit codes mean, beside 0=done and 75=snooze"),
+        Setting("snooze", 60, "seconds", 0.0, TEN_YEARS, "how long a job waits that snoozes"),
         Setting("timeout", None, "seconds", 0.001, TEN_YEARS, "how long an attempt may take; none: as long as it likes"),
         Setting("grace", 10, "seconds", 0.0, 86_400.0, "the time between TERM and KILL when an attempt is ended"),
         Setting("workers", 1, "workers", 1, 1024, "how many workers start without --count"),
@@ -42,6 +46,7 @@ SETTINGS = {
         Setting("log_max_bytes", 104_857_600, "bytes", 4096, 2**62, "the longest log of one attempt; the middle is cut out"),
     )
 }
+OF_A_JOB = ("retry_until", "deadline")  # rules that no spool has
 ABOUT_THE_SPOOL = ("format", "group")
 
 
@@ -53,6 +58,8 @@ class Settings:
         self.group = self.given.get("group")
 
     def __getattr__(self, name: str) -> object:
+        if name in OF_A_JOB:
+            return self.given.get(name)
         if name not in SETTINGS:
             raise AttributeError(name)
         value = self.__dict__[name] = self.given.get(name, SETTINGS[name].default)
@@ -60,8 +67,17 @@ class Settings:
 
     def for_job(self, record: dict) -> Settings:
         """Return the settings with the job's own in the place of the spool's."""
-        own = {name: record[name] for name in SETTINGS.keys() & record.keys()}
-        return Settings({**self.given, **own}) if own else self
+        own = {name: record[name] for name in RULES & record.keys()}
+        if not own:
+            return self
+        if "exits" in own:
+            own["exits"] = {**self.exits, **own["exits"]}
+        if "retry_until" in own:
+            own.setdefault("max_retries", SETTINGS["max_retries"].high)
+        return Settings({**self.given, **own})
+
+
+RULES = {*SETTINGS, *OF_A_JOB}
 
 
 def name_of(word: str) -> str:
@@ -82,6 +98,8 @@ def value_of(name: str, text: str) -> object:
     if setting.low == KEEP:
         word = text.strip().lower()
         return checked(name, int(word) if word.isdecimal() and len(word) < 20 else word)
+    if setting.low in READ:
+        return checked(name, READ[setting.low](text.strip()))
     try:
         return checked(name, number(text))
     except ValueError:
@@ -97,6 +115,8 @@ def checked(name: str, value: object) -> object:
         good = value in setting.low
     elif setting.low == KEEP:
         good = keep_of(value) is not None
+    elif setting.low in READ:
+        good = WORDS[name](value) is None
     else:
         kind = int if _is_whole(setting) else (int, float)
         good = isinstance(value, kind) and not isinstance(value, bool) and setting.low <= value <= setting.high
@@ -105,12 +125,31 @@ def checked(name: str, value: object) -> object:
     return value
 
 
+def backoff_of(text: str) -> str | list:
+    """Return the backoff that a person typed, or as it is what can't be one."""
+    from jobspool.times import duration
+
+    try:
+        return [duration(part) for part in text.split(",")]
+    except ValueError:
+        return text.lower()
+
+
+def exits_of(text: str) -> dict | str:
+    """Return what a person typed of exit codes, as 3=done,64=dead; "" for nothing; as it is what can't be that."""
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    return {code: meaning for code, equals, meaning in pairs} if all(equals for _, equals, _ in pairs) else text
+
+
+READ = {BACKOFF: backoff_of, EXITS: exits_of}
+
+
 def rule(setting: Setting) -> str:
     """Return the setting's rule in words: "a whole number from 0 to 1000000"."""
     if isinstance(setting.low, tuple):
         return f"one of {', '.join(setting.low)}"
-    if setting.low == KEEP:
-        return KEEP
+    if setting.low == KEEP or setting.low in READ:
+        return setting.low
     kind = "a whole number" if _is_whole(setting) else "a number"
     none = ", or none" if setting.default is None else ""
     return f"{kind} from {setting.low:g} to {int(setting.high)}{none}"
@@ -122,6 +161,8 @@ def keep_of(value: object) -> tuple[float | None, int | None] | None:
         return None, None
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return None, value
+    from jobspool.times import UNITS
+
     if isinstance(value, str) and value[:-1].isdecimal() and value.isascii() and len(value) < 12 and value[-1] in UNITS:
         return float(int(value[:-1]) * UNITS[value[-1]]), None
     return None

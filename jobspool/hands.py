@@ -14,7 +14,7 @@ from signal import SIGKILL, SIGTERM
 from jobspool import claim as claims
 from jobspool import durable, process, recovery, retention, roster
 from jobspool.errors import NoSuchJob, QueueError, TryAgain
-from jobspool.job import waits_until
+from jobspool.job import seconds, waits_until
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 
@@ -98,15 +98,18 @@ def retry(spool: Spool, job: Job, settings: Settings, reset: bool = False) -> No
     if job.problem:
         raise QueueError(f"{job.id} is not a whole job ({job.problem}): queuectl edit {job.id}")
     if job.state == DEAD or reset:
-        _rewrite(spool, job, _reborn, settings)
+        _rewrite(spool, job, lambda record: _reborn(record, spool.now()), settings)
     moved, _ = _moved(spool, job, (DEAD, FAILED), PENDING)
     if waits_until(moved.record, moved.mtime) > spool.now() and "hold" not in moved.record:
         with contextlib.suppress(FileNotFoundError):  # RACE: hands moved it on
             durable.stamp_now(spool.path(PENDING, job.id), spool.now())
 
 
-def _reborn(record: dict) -> dict:
-    return _without(claims.with_tries_again(record), "cancelled")
+def _reborn(record: dict, now: float) -> dict:
+    """Return the record of a job that has all its tries again; times that have gone by no longer keep it from running."""
+    past = [word for word in ("expires", "deadline", "retry_until") if word in record and seconds(record[word]) <= now]
+    record = claims.with_tries_again(record)
+    return {word: value for word, value in record.items() if word not in ("cancelled", *past)}
 
 
 def hold(spool: Spool, job: Job, reason: str, settings: Settings) -> None:

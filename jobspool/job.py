@@ -26,7 +26,9 @@ SLACK = 512  # bytes by which indentation may always lengthen a file
 READABLE = 65_536  # characters: a job that takes more is written on one line
 ROOM_FOR_ATTEMPTS = 20_971_520  # bytes: 2 KiB for each of retry.MOST_ATTEMPTS
 DEEPEST = 100  # objects and lists within each other: what is read must be written again, at whatever depth of the stack
-VERDICTS = ("done", "failed", "dead", "interrupted")
+VERDICTS = ("done", "failed", "dead", "interrupted", "snoozed")
+BACKOFFS = ("exponential", "linear", "fixed")
+MEANINGS = ("done", "retry", "dead", "snooze")
 TOO_DEEP = "not JSON that anybody meant: nested too deep"
 
 
@@ -217,6 +219,32 @@ def _priority(value: object) -> str | None:
     return _whole(value, -(2**31), 2**31, "must be a whole number, at most 2147483648 either way")
 
 
+def _seconds(value: object) -> str | None:
+    return _number(value, 0, TEN_YEARS, "must be a number of seconds, at most ten years")
+
+
+def _backoff(value: object) -> str | None:
+    rule = f"must be one of {', '.join(BACKOFFS)}, or a list of seconds"
+    if isinstance(value, list):
+        return rule if not value or any(map(_seconds, value)) else None
+    return None if value in BACKOFFS else rule
+
+
+def _exits(value: object) -> str | None:
+    if not isinstance(value, dict):
+        return f'must be an object that tells of exit codes what they mean, as {{"3": "done"}}: {", ".join(MEANINGS)}'
+    for code, meaning in value.items():
+        if not (code.isascii() and code.isdecimal() and str(int(code)) == code and int(code) <= 255):
+            return f"has {code!r}, which is no exit code: they are 0 to 255"
+        if meaning not in MEANINGS:
+            return f"says that {code} means {meaning!r}: it may be one of {', '.join(MEANINGS)}"
+    return None
+
+
+def _moment_of(value: object) -> str | None:
+    return None if _is_time(value) else "must be a time with its zone, as 2026-11-24T10:15:30Z"
+
+
 def _id(value: object) -> str | None:
     if wrong := _text(value):
         return wrong
@@ -269,8 +297,15 @@ WORDS = {
     "cwd": _cwd,
     "env": _env,
     "timeout": _timeout,
+    "grace": _seconds,
     "max_retries": _max_retries,
+    "retry_until": _moment_of,
+    "backoff": _backoff,
     "backoff_base": _backoff_base,
+    "exits": _exits,
+    "snooze": _seconds,
+    "expires": _moment_of,
+    "deadline": _moment_of,
     "priority": _priority,
     "name": _text,
     "tags": lambda value: _argv(value) and "must be a list of strings",
@@ -352,7 +387,7 @@ def parse(content: bytes, limit: int, words: dict = WORDS) -> dict:
         if isinstance(error, NotAJob):
             raise
         raise NotAJob("a number that is too long") from None
-    if text.count("[") + text.count("{") > DEEPEST and _depth(record) > DEEPEST:
+    if text.count("[") + text.count("{") > DEEPEST and depth(record) > DEEPEST:
         raise NotAJob(TOO_DEEP)
     _no_surrogates(text, record)
     check(record, words)
@@ -417,7 +452,7 @@ def _finite(text: str) -> float:
     return value
 
 
-def _depth(record: object) -> int:
+def depth(record: object) -> int:
     """Return how many objects and lists lie within each other at most."""
     depth, level = 0, [record]
     while level := [value for value in level if isinstance(value, (dict, list))]:
@@ -453,6 +488,20 @@ def last_mark(record: dict) -> float | None:
 def same_time(one: float | None, other: float | None) -> bool:
     """Tell whether two times are the same microsecond."""
     return one is not None and other is not None and round(one * 1_000_000) == round(other * 1_000_000)
+
+
+def last_moment(record: dict) -> float | None:
+    """Return the moment from which on the job is not begun any more, in seconds since 1970; None where there is none."""
+    if "expires" not in record and "deadline" not in record:
+        return None
+    return min(seconds(record[word]) for word in ("expires", "deadline") if word in record)
+
+
+def too_late(record: dict) -> str:
+    """Return in words why the job is not begun any more, once its last moment has come."""
+    last = last_moment(record)
+    word = "expires" if "expires" in record and seconds(record["expires"]) == last else "deadline"
+    return f"too late: {'it expired' if word == 'expires' else 'its deadline was'} at {record[word]}"
 
 
 def waits_until(record: dict, mtime: float) -> float:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jobspool.config import Settings
     from jobspool.spool import Spool
 
-LOG = re.compile(r"(.+)\.\d+(?:~\d+)?\.(?:out|err)", re.DOTALL)
+LOG = re.compile(r"(.+)\.\d+(?:~\d+)?\.(?:out|err|result)", re.DOTALL)
 A_DAY = 86_400.0
 SLICE = 0.005  # seconds of work at one go
 BETWEEN = 0.02  # seconds between two slices of a walk
@@ -135,7 +135,7 @@ def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
     theirs = _is_anywhere(spool, id) or os.path.islink(f"{spool.root}/logs")  # the last of a name takes its logs along
     attempts = 0 if theirs else _attempts(spare, min(found.st_size, MOST_READ))
     for number in range(1, attempts + 1):
-        for stream in ("out", "err"):
+        for stream in ("out", "err", "result"):
             _remove_log(spool.log_path(id, number, stream))
     durable.remove(spare)
     return True

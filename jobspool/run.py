@@ -13,7 +13,10 @@ import signal
 import time
 
 from jobspool import command, durable, process
+from jobspool import said as tell
 from jobspool.command import CannotStart
+from jobspool.errors import shortened
+from jobspool.job import seconds
 from jobspool.logs import Logs, Pair
 from jobspool.retry import Outcome
 
@@ -42,8 +45,11 @@ class Attempt:
         mode = claim.spool.file_mode(settings)
         self.logs = Logs(pair, claim.spool, claim.id, claim.number, settings.log_max_bytes, mode)
         self.started = claim.spool.now()
+        self._result = claim.spool.log_path(claim.id, claim.number, "result")
         self._began = time.monotonic()
         self.reason: str | None = None
+        self.limit = f"timeout after {settings.timeout:g} s" if settings.timeout is not None else ""  # what overdue() means
+        self.unclear = ""  # why what the job said of itself can't be taken
         self.interrupted = False
         self.pid = 0
         self.born: int | None = None  # the main process's start in clock ticks since boot, where it is known without looking
@@ -68,6 +74,10 @@ class Attempt:
         self._pidfd = _pidfd(self.pid)
         timeout = self.settings.timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
+        if self.settings.deadline is not None:
+            left = seconds(self.settings.deadline) - self.started
+            if timeout is None or left < timeout:
+                self._deadline, self.limit = time.monotonic() + left, f"deadline {self.settings.deadline}"
 
     def ended(self, ears: Ears) -> bool:
         """Wait until the main process has ended, something else can be heard, or it is time to look; tell the first.
@@ -108,6 +118,9 @@ class Attempt:
         code = os.waitstatus_to_exitcode(status)
         name = None if code >= 0 else signal.Signals(-code).name if -code in SIGNALS else f"SIG{-code}"
         reason = self.reason or (None if code == 0 else f"exit {code}" if code > 0 else f"ended by {name}")
+        said = self._said()
+        if said and "dead" in said:
+            reason = shortened(said["dead"])
         return Outcome(
             self.started,
             self.claim.spool.now(),
@@ -118,7 +131,19 @@ class Attempt:
             used.ru_maxrss * 1024,
             self.interrupted,
             time.monotonic() - self._began,
+            said,
         )
+
+    def _said(self) -> dict | None:
+        """Return what the job has said of itself, None for nothing; the file goes."""
+        try:
+            said = tell.read(self._result)
+        except tell.Unclear as unclear:
+            self.unclear = f"{self._result}: {unclear}"
+            return None  # the file stays, for whoever wonders
+        if said is not None:
+            durable.remove_if_possible(self._result)
+        return said
 
     def outcome_unstarted(self, problem: CannotStart) -> Outcome:
         """Return the outcome of an attempt whose command couldn't be started."""
@@ -130,6 +155,7 @@ class Attempt:
             "QUEUECTL_JOB_ID": claim.id,
             "QUEUECTL_ATTEMPT": str(claim.number),
             "QUEUECTL_SPOOL": claim.spool.root,
+            "QUEUECTL_RESULT": self._result,
         }
 
     def _spawn(self, words: list[str], environment: dict[str, str]) -> int:

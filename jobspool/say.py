@@ -6,7 +6,7 @@ import os
 import re
 import time
 
-from jobspool.job import Job
+from jobspool.job import Job, last_moment, too_late
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 from jobspool.trust import READ
@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jobspool.spool import Spool
 
+UNCOUNTED = 1_000_000  # tries that nobody counts: it is tried until some time
 CONTROLS = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
@@ -63,7 +64,8 @@ def tries(job: Job, settings: object) -> str:
     from jobspool.retry import tries_used
 
     count += tries_used(attempts)
-    return f"{count}/{settings.for_job(job.record).max_retries + 1}"
+    most = settings.for_job(job.record).max_retries
+    return f"{count}/{most + 1}" if most < UNCOUNTED else str(count)
 
 
 def age(job: Job) -> str:
@@ -80,12 +82,19 @@ def age(job: Job) -> str:
     return f"{span(now - job.mtime)} ago" if job.state != PENDING else f"waiting {span(now - job.mtime)}"
 
 
+def progress_words(worker: dict) -> str:
+    """Return how far the worker's job says it is, in words with a space before; "" where it doesn't."""
+    share = "" if worker["progress"] is None else f" {worker['progress']:g} %"
+    return share + (f" ({worker['text']})" if worker["text"] else "")
+
+
 def why_dead(job: Job) -> str:
     """Return in words why the job is in the dead letter queue."""
     if job.problem:
         return f"not a job: {job.problem}"
     if "cancelled" in job.record:
-        return f"cancelled {job.record['cancelled']}"
+        why = job.record["cancelled"]
+        return why if why.startswith("too late") else f"cancelled {why}"
     if not job.attempts:
         return "no attempt on record: moved there by hand, or not whole in time"
     if job.attempts[-1]["verdict"] not in ("dead", "failed"):
@@ -134,6 +143,8 @@ def why(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
     odd = job.problem or spool.distrust(os.lstat(spool.path(job.state, job.id)), settings)
     if odd:
         return f"it is never run: {odd}", "queuectl doctor"
+    if (last := last_moment(job.record)) is not None and last <= time.time():
+        return f"it is not run any more, {too_late(job.record)}", f"queuectl edit {name}"
     if "hold" in job.record:
         return f"it is held ({job.record['hold']})", f"queuectl release {name}"
     if job.state == FAILED:

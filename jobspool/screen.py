@@ -15,7 +15,7 @@ from heapq import nlargest, nsmallest
 from jobspool import hands
 from jobspool.errors import NoSuchJob, QueueError
 from jobspool.follow import states_of
-from jobspool.say import age, counted, person, printable, rank, short, why_dead
+from jobspool.say import age, counted, person, printable, progress_words, rank, short, why_dead
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
 from jobspool.watch import Watch
@@ -45,6 +45,7 @@ class Screen:
         self.said = ""  # of the last key
         self.at = 0  # which of the jobs shown is chosen
         self.chosen: str | None = None  # its id, once the person has chosen
+        self.far: dict[str, str] = {}  # how far running jobs say they are
         self.jobs: list[Job] = []  # that are shown, in their order
 
     def look(self) -> None:
@@ -57,8 +58,9 @@ class Screen:
         self.next = sorted(waiting, key=lambda job: ("hold" in job.record, *rank(job)))
         failed = nlargest(20, ((found.st_ctime_ns, state, id) for state in (FAILED, DEAD) for id, found in stats[state].items()))
         self.failed = [job for _, state, id in failed if (job := spool.read(state, id))]
-        running = [worker["job"] for worker in self.seen["workers"] if worker["job"]]
-        self.running = [job for id in running if (job := spool.read(PROCESSING, id))]
+        busy = {worker["job"]: worker for worker in self.seen["workers"] if worker["job"]}
+        self.running = [job for id in busy if (job := spool.read(PROCESSING, id))]
+        self.far = {id: progress_words(worker) for id, worker in busy.items()}
 
     def lines(self, width: int, height: int) -> list[tuple[str, str]]:
         """Return the screen's lines, each with its style, no wider nor more than there is room for."""
@@ -82,7 +84,9 @@ class Screen:
         lines = [("", ""), (title + (f" ({len(shown)} of {len(jobs)})" if len(jobs) > len(shown) else ""), "bold")]
         for job in shown:
             self.jobs.append(job)
-            what = why_dead(job) if job.state == DEAD else age(job)
+            what = (
+                why_dead(job) if job.state == DEAD else age(job) + (self.far.get(job.id, "") if job.state == PROCESSING else "")
+            )
             lines.append(
                 (f"  {short(job.id):<12} {what[:24]:<24} {job.command or job.problem or ''}", f"job {len(self.jobs) - 1}")
             )

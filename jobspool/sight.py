@@ -18,7 +18,7 @@ from jobspool import config, durable, names
 from jobspool.errors import BrokenConfig, NotAJob
 from jobspool.filesystem import is_remote
 from jobspool.index import Index, Times
-from jobspool.job import ENDING, check_id, id_of, parse, waits_until
+from jobspool.job import ENDING, check_id, id_of, last_moment, parse, too_late, waits_until
 from jobspool.spool import PAUSED, Spool, read_file
 from jobspool.states import DEAD, FAILED, PENDING, PROCESSING, STATES
 from jobspool.trust import ODD_FILES, forbidden
@@ -36,7 +36,7 @@ SCAN_BLIND = 1.0  # seconds between scans where events can't be had
 AT_ONCE = 100  # things that are seen to before a free worker gets its next job
 SLICE = 0.05  # seconds, after which the same is done
 LONGEST_SCAN = 0.2  # seconds, after which the rest of a directory is looked at in slices
-TELLING = (b"priority", b"attempts", b"hold", b"\\")  # an escape may spell any word
+TELLING = (b"priority", b"attempts", b"hold", b"expires", b"deadline", b"\\")  # an escape may spell any word
 NAMED = 10  # files that are never run, of which each is told
 
 
@@ -70,6 +70,7 @@ class Sight:
         self._trouble = trouble
         self._remote = is_remote(spool.root)
         self._missed = True  # events were lost, as before the watch began: look at everything again
+        self._late = Times()  # when pending jobs will be too late (seconds since 1970)
         self._held: set[str] = set()  # ids of pending jobs that wait until they are released
         self._mtimes: dict[str, int] = {}  # of the directories when they were last read
         self._to_note: set[str] = set()  # ids in dead/ that a failing disk, or who holds them, kept from being noted
@@ -98,6 +99,8 @@ class Sight:
             if not self._to_look:
                 break
             self.note_dead(self._to_look.pop())
+        for id in self._late.take(self.spool.now(), AT_ONCE):
+            self.look(id)
         if not self.paused:
             self._requeue()
 
@@ -132,7 +135,8 @@ class Sight:
             return 0.0
         sleep = min(self.scan_at, self.again.next() or self.scan_at) - clock
         now = self.spool.now()
-        due = None if self.paused else self._index.next_time(now)
+        times = (None if self.paused else self._index.next_time(now), self._late.next())
+        due = min((each for each in times if each is not None), default=None)
         return sleep if due is None else min(sleep, due - now + 0.0005)
 
     def knows_nothing(self) -> bool:
@@ -151,6 +155,7 @@ class Sight:
         self.unfit.pop(id, None)
         self.again.remove(id)
         self._held.discard(id)
+        self._late.remove(id)
         found = None
         try:
             found = os.lstat(self.spool.path(PENDING, id))
@@ -197,7 +202,13 @@ class Sight:
             self._take_its_place(id, record, waits_until(record, found.st_mtime_ns / 1e9))
 
     def _take_its_place(self, id: str, record: dict, start: float) -> None:
-        """Note a whole job: in line, or held."""
+        """Note a whole job: in line, held, or too late."""
+        if (last := last_moment(record)) is not None:
+            if last <= self.spool.now():
+                self._index.remove(id)
+                self.bury(id, too_late(record))
+                return
+            self._late[id] = last
         if start == math.inf:
             self._index.remove(id)
             self._held.add(id)
@@ -212,6 +223,18 @@ class Sight:
         except OSError:
             return  # RACE: it is gone; or the disk fails, and the next scan tells
         self._refused[state, id] = found.st_ctime_ns
+
+    def bury(self, id: str, why: str) -> None:
+        """Move a pending job that is not to run any more to dead/, with the reason on record."""
+        try:
+            buried = claims.bury(self.spool, id, PENDING, why, self.settings)
+        except OSError as error:
+            self._trouble(error, "a job that is too late waits")
+            buried = None
+        if buried is None:
+            self.put_off(id)
+        elif buried:
+            self._tell("buried", id=id, why=why)
 
     def look_failed(self, id: str) -> None:
         """Look at a failed file and note when it is due again."""

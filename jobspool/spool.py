@@ -205,25 +205,35 @@ class Spool:
 
     # ---- adding
 
-    def add(self, command: str | None = None, *, argv: list[str] | None = None, id: str | None = None, **options: object) -> Job:
+    def add(
+        self,
+        command: str | None = None,
+        *,
+        argv: list[str] | None = None,
+        id: str | None = None,
+        start: float | None = None,
+        **options: object,
+    ) -> Job:
         """Add a job and return it. When this returns the job survives a power cut (unless fsync is "never").
 
-        `options` are the other words of a job file: cwd, env, timeout (seconds), max_retries, backoff_base, priority,
-        name, meta. Raises NotAJob for words that make no job, JobExists for an `id` that the spool has already.
+        It may not run before `start` (seconds since 1970). `options` are the other words of a job file: cwd, env, timeout
+        (seconds), max_retries, backoff_base, priority, name, meta and so on.
+        Raises NotAJob for words that make no job, JobExists for an `id` that the spool has already.
         """
         record = {"command": command, "argv": argv, **options}
         record = {word: value for word, value in record.items() if value is not None}
-        return self.add_many([(id, record)])[0]
+        return self.add_many([(id, record, start)])[0]
 
-    def add_many(self, records: Iterable[dict | tuple[str | None, dict]], tell: Callable[[int], object] = bool) -> list[Job]:
-        """Add a job for each record, or (id, record), and return them. They reach the disk together.
+    def add_many(self, records: Iterable[dict | tuple], tell: Callable[[int], object] = bool) -> list[Job]:
+        """Add a job for each record, (id, record) or (id, record, start), and return them. They reach the disk together.
 
-        Each record is checked before the first job is added. `tell` is told how many are written. Raises what add() raises.
+        An id, and from when it may run (seconds since 1970), may be None. Each record is checked before the first job is
+        added. `tell` is told how many are written. Raises what add() raises.
         """
         settings = self.settings()
-        wanted = [entry if isinstance(entry, tuple) else (None, entry) for entry in records]
-        contents = [_content(record, settings) for _, record in wanted]
-        self._all_free([id for id, _ in wanted if id is not None])
+        wanted = [(*entry, None)[:3] if isinstance(entry, tuple) else (None, entry, None) for entry in records]
+        contents = [_content(record, settings) for _, record, _ in wanted]
+        self._all_free([id for id, _, _ in wanted if id is not None])
         self.ready()
         files, jobs = [], []
         all_of_them = [(self.spare(), *given, content) for given, content in zip(wanted, contents, strict=True)]
@@ -239,7 +249,7 @@ class Spool:
     def _add_together(
         self, wanted: list[tuple], files: list[str], jobs: list[Job], settings: config.Settings, tell: Callable[[int], object]
     ) -> None:
-        """Write each of (path in tmp/, id or None, record, content), let all reach the disk, and rename each into pending/."""
+        """Write each (path in tmp/, id or None, record, start or None, content), and once that is on the disk, rename them."""
         mode = self.file_mode(settings)
         states = STATES if len(jobs) + len(wanted) <= FEW else (PENDING,)
         synced = settings.fsync != "never"
@@ -249,8 +259,8 @@ class Spool:
             tell(len(files))
         if synced and not in_order:
             durable.sync_files(files)
-        for file, id, record, _ in wanted:
-            jobs.append(self._put(file, id, record) if id else self._put_anew(file, record, states))
+        for file, id, record, start, _ in wanted:
+            jobs.append(self._put(file, id, record, start) if id else self._put_anew(file, record, start, states))
         if synced:
             durable.sync_directory(self.folder(PENDING))
 
@@ -259,9 +269,11 @@ class Spool:
         """Write the files, whose paths come to `files`; with `in_order`, write them out, too."""
         descriptors = []
         try:
-            for file, _, _, content in wanted:
+            for file, _, _, start, content in wanted:
                 descriptors.append(durable.write_new(file, content, mode))
                 files.append(file)
+                if start is not None:
+                    durable.stamp(descriptors[-1], start)
             if in_order:
                 durable.write_out(descriptors)
         finally:
@@ -287,16 +299,16 @@ class Spool:
                 raise JobExists(f"the id {id!r} is given twice: choose another")
             seen.add(id)
 
-    def _put(self, file: str, id: str, record: dict) -> Job:
+    def _put(self, file: str, id: str, record: dict, start: float | None) -> Job:
         """Rename the whole file into pending/ under that id. Raises JobExists."""
         try:
             durable.move(file, self.path(PENDING, id))
         except FileExistsError:  # RACE: somebody took the name since we looked
             raise JobExists(f"{self.path(PENDING, id)} is there already: choose another id") from None
         now = self.now()
-        return Job(id, PENDING, record, now, now)
+        return Job(id, PENDING, record, now if start is None else start, now)
 
-    def _put_anew(self, file: str, record: dict, states: Iterable[str]) -> Job:
+    def _put_anew(self, file: str, record: dict, start: float | None, states: Iterable[str]) -> Job:
         """Rename the whole file into pending/ under a new id, which no job in these states has.
 
         One made of the microsecond and 30 random bits is new; if ever it weren't, what lies in its way later is set aside.
@@ -305,7 +317,7 @@ class Spool:
             id = new_id(now := self.now(), self.luck.getrandbits(30))
             if not any(os.path.lexists(self.path(state, id)) for state in states):
                 durable.move_own(file, self.path(PENDING, id))
-                return Job(id, PENDING, record, now, now)
+                return Job(id, PENDING, record, now if start is None else start, now)
 
     # ---- looking
 

@@ -21,11 +21,11 @@ Move = namedtuple("Move", "source target who why")
 MOVES = (
     Move("", PENDING, "enqueue", "added"),
     Move(PENDING, PROCESSING, "worker", "claimed"),
-    Move(PENDING, DEAD, "supervisor", "not a whole job"),
+    Move(PENDING, DEAD, "supervisor", "not a whole job, or too late"),
     Move(PROCESSING, DONE, "worker", "exit 0"),
     Move(PROCESSING, FAILED, "worker", "failed, and tries are left"),
     Move(PROCESSING, DEAD, "worker", "failed, and no tries are left"),
-    Move(PROCESSING, PENDING, "worker", "interrupted: not counted"),
+    Move(PROCESSING, PENDING, "worker", "interrupted, or snoozes: not counted"),
     Move(FAILED, PENDING, "supervisor", "due again"),
     Move(DEAD, PENDING, "dlq retry", "a full new set of tries"),
 )

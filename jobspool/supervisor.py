@@ -262,6 +262,8 @@ class Supervisor:
             self.sight.again[id] = time.monotonic() + LOOK_AGAIN
         elif kind in ("early", "unfit"):  # it has changed since it was offered, or only the claim has read it
             self.sight.look(id, closely=True)
+        elif kind == "late":
+            self.sight.bury(id, why)
         elif kind == "unsafe":
             self.sight.refuse(id, why)
         elif kind == "unreadable":

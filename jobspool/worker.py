@@ -185,6 +185,8 @@ class Worker:
         if attempt.called:
             self._read_orders()
         outcome = attempt.outcome()
+        if attempt.unclear:
+            self.tell("trouble", why=f"what a job said of itself is not heeded: {attempt.unclear}", about=attempt.claim.id)
         if outcome.signal == "SIGTERM" and attempt.reason is None and self._is_shutdown():
             outcome = outcome._replace(interrupted=True, reason="shutdown")
         return outcome if stays else None
@@ -201,7 +203,7 @@ class Worker:
             if self.interrupted:
                 self._end(attempt, "interrupted", interrupted=True)
             elif attempt.overdue():
-                self._end(attempt, f"timeout after {attempt.settings.timeout:g} s")
+                self._end(attempt, attempt.limit)
             elif self._try(attempt.claim.holds, "a job goes on") is False:
                 self._end(attempt, "moved away by hand")
                 return False

@@ -1,7 +1,11 @@
+import signal
+
 import pytest
 from kit import new_spool, see
 
 from jobspool.sight import Sight
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background, where tests may run, ignores Ctrl-C
 
 
 @pytest.fixture

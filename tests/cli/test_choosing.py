@@ -47,7 +47,7 @@ def test_a_format_names_fields(three):
     [
         (["--format", "{comand}"], "--format knows no field 'comand', did you mean 'command'?"),
         (["--sort", "tries_"], "--sort knows no field 'tries_', did you mean 'tries'?"),
-        (["--since", "soon"], "--since takes a time such as 90s, 10m, 1h or 7d, not 'soon'"),
+        (["--since", "soon"], "--since takes a time such as 90s, 10m, 1h30m, 7d, not 'soon'"),
         (["--state", "pendign"], "there is no state 'pendign', did you mean 'pending'?"),
     ],
 )

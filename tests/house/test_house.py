@@ -9,7 +9,7 @@ import pytest
 from kit import TOP
 
 LEVELS = (
-    "channel durable errors process trust", "states", "job retry watch command index filesystem trouble", "config", "spool",
+    "channel durable errors process times trust", "states", "job watch command index filesystem trouble", "config retry said", "spool",
     "names roster logs", "claim run recorder say", "recovery retention service", "worker sight doctor hands follow completion",
     "supervisor here screen", "__init__", "queuectl",
 )  # fmt: skip

@@ -1,14 +1,13 @@
 """Judging is pure: attempts and an outcome in, a verdict out."""
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobspool.config import Settings
 from jobspool.retry import MOST_ATTEMPTS, Outcome, Verdict, backoff, judge, tries_used
 
-RULES = SimpleNamespace(max_retries=3, backoff_base=2, backoff_max=3600, backoff_jitter=0.0)
+RULES = Settings({"max_retries": 3, "backoff_base": 2, "backoff_max": 3600, "backoff_jitter": 0.0})
 FAILED = Outcome(90.0, 100.0, status=1)
 verdicts = st.lists(st.sampled_from(["done", "failed", "dead", "interrupted"]))
 
@@ -18,7 +17,7 @@ def tried(*words):
 
 
 def rules(**changed):
-    return SimpleNamespace(**{**vars(RULES), **changed})
+    return Settings({**RULES.given, **changed})
 
 
 def test_exit_0_is_done():
@@ -102,3 +101,81 @@ def test_tries_used_are_the_failures_since_the_last_end(words):
 @given(st.integers(1, 10_000), st.floats(0, 1_000_000), st.floats(0, 10), st.floats(0, 1, exclude_max=True))
 def test_a_wait_is_from_nothing_to_the_longest_and_its_jitter(n, base, jitter, luck):
     assert 0 <= backoff(n, rules(backoff_base=base, backoff_jitter=jitter), luck) <= 3600 * (1 + jitter)
+
+
+@pytest.mark.parametrize(
+    ("changed", "waits"),
+    [
+        ({"backoff": "fixed", "backoff_base": 7}, [7, 7, 7]),
+        ({"backoff": "linear", "backoff_base": 7}, [7, 14, 21]),
+        ({"backoff": "exponential", "backoff_base": 3}, [3, 9, 27]),
+        ({"backoff": [10, 60.5]}, [10, 60.5, 60.5]),
+        ({"backoff": [9999], "backoff_max": 5}, [9999, 9999, 9999]),
+        ({"backoff": "linear", "backoff_base": 7, "backoff_max": 10}, [7, 10, 10]),
+    ],
+)
+def test_waits_grow_as_the_backoff_says(changed, waits):
+    assert [backoff(n, rules(**changed), 0.0) for n in (1, 2, 3)] == waits
+
+
+def test_any_backoff_has_its_jitter():
+    assert backoff(1, rules(backoff=[100], backoff_jitter=0.5), 1.0) == 150
+
+
+@pytest.mark.parametrize(
+    ("exits", "code", "word"),
+    [
+        ({}, 0, "done"),
+        ({}, 1, "failed"),
+        ({}, 75, "snoozed"),
+        ({"75": "retry"}, 75, "failed"),
+        ({"3": "done"}, 3, "done"),
+        ({"64": "dead"}, 64, "dead"),
+        ({"0": "retry"}, 0, "failed"),
+        ({"9": "snooze"}, 9, "snoozed"),
+    ],
+)
+def test_an_exit_code_means_what_the_table_says(exits, code, word):
+    verdict = judge([], Outcome(90.0, 100.0, status=code), rules(exits=exits), 0.0)
+    assert verdict.word == word
+    assert verdict.due == {"failed": 102.0, "snoozed": 160.0}.get(word)
+
+
+def test_a_snooze_is_not_counted_but_by_the_room_for_attempts():
+    snooze = Outcome(90.0, 100.0, status=75)
+    assert judge(tried(*["snoozed"] * 50, *["failed"] * 3), snooze, RULES, 0.0) == Verdict("snoozed", "pending", 160.0)
+    assert judge(tried("failed", "snoozed", "snoozed"), FAILED, RULES, 0.0).due == 104.0
+    assert judge(tried(*["snoozed"] * (MOST_ATTEMPTS - 1)), snooze, RULES, 0.0).word == "dead"
+
+
+def test_a_signal_or_a_timeout_is_no_exit_code():
+    assert judge([], Outcome(90.0, 100.0, signal="SIGTERM"), rules(exits={"15": "done", "0": "dead"}), 0.0).word == "failed"
+
+
+def test_what_a_job_says_of_itself_counts():
+    def said(status, **words):
+        return judge([], Outcome(90.0, 100.0, status=status, said=words), RULES, 0.0)
+
+    assert said(1, retry_after=30) == Verdict("failed", "failed", 130.0)
+    assert said(75, retry_after=5) == Verdict("snoozed", "pending", 105.0)
+    assert said(0, retry_after=30).word == "done"
+    assert (said(0, dead="no").word, said(1, dead="no").word) == ("dead", "dead")
+    assert said(1, progress=50).due == 102.0
+
+
+@pytest.mark.parametrize("word", ["retry_until", "deadline"])
+def test_no_retry_is_due_beyond_the_last_moment(word):
+    assert judge([], FAILED, rules(**{word: "1970-01-01T00:01:42Z"}), 0.0).word == "failed"
+    assert judge([], FAILED, rules(**{word: "1970-01-01T00:01:41.9Z"}), 0.0).word == "dead"
+
+
+def test_a_job_with_a_time_to_retry_until_has_any_number_of_tries():
+    job = RULES.for_job({"retry_until": "1971-01-01T00:00:00Z"})
+    assert judge(tried(*["failed"] * 20), FAILED, job, 0.0).word == "failed"
+    both = RULES.for_job({"retry_until": "1971-01-01T00:00:00Z", "max_retries": 2})
+    assert judge(tried("failed", "failed"), FAILED, both, 0.0).word == "dead"
+
+
+def test_the_jobs_own_exit_codes_stand_beside_the_spools():
+    job = rules(exits={"3": "done", "4": "done"}).for_job({"exits": {"4": "dead"}})
+    assert job.exits == {"3": "done", "4": "dead"}
