@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 
 from jobspool import __version__, say
@@ -44,7 +44,7 @@ from jobspool.say import (
     why_dead,
     why_failed,
 )
-from jobspool.spool import PAUSED, Spool, find_root, ids_of, ignored
+from jobspool.spool import PAUSED, Spool, find_root, ids_of, ignored, read_file, runs_one_day
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, state_named
 from jobspool.trust import READ, distrust_type, forbidden
 
@@ -126,6 +126,7 @@ JOB_OPTIONS = """\
   --priority=<n>          Higher runs first; 0 without it.
   --cwd=<dir>             Run there; in the current directory without it.
   --env=<pair>            NAME=VALUE for the job's environment; may be repeated.
+  --hold=<reason>         Let it wait until it is released.
   --name=<text>           A name for people.
   --tag=<text>            A word to choose jobs by; may be repeated.
   --id=<id>               The id, instead of a new one.
@@ -165,9 +166,12 @@ def enqueue(words: dict) -> int:
     if words["--id"] and len(records) != 1:
         raise Wrong("--id names one job, and this would add several")
     start = _start(words)
+    _check_id(words["--id"])
     spool = open_spool(words)
     with Progress("adding jobs", len(records), words["--quiet"]) as progress:
-        jobs = spool.add_many([(words["--id"] or id, record, start) for id, record in records], progress.tell)
+        jobs = spool.add_many(
+            [(id if words["--id"] is None else words["--id"], record, start) for id, record in records], progress.tell
+        )
     if words["--json"]:
         print("".join([f"{json.dumps(as_json(spool, job))}\n" for job in jobs]), end="", flush=True)
     else:
@@ -175,6 +179,12 @@ def enqueue(words: dict) -> int:
     if not words["--quiet"]:
         _tell_of_workers(spool)
     return _see_ended(spool, jobs, words) if words["--wait"] or words["--follow"] else 0
+
+
+def _check_id(id: str | None) -> None:
+    """Raise Wrong for an id that would mean something else where a job is named."""
+    if id is not None and (id.startswith("@") or id == "-" or re.search(r"~\d+$", id)):
+        raise Wrong(f"--id {id}: such a name means something else: @ and - name jobs, and ~1 ends what was set aside")
 
 
 def _see_ended(spool: Spool, jobs: list[Job], words: dict) -> int:
@@ -206,8 +216,11 @@ def _records(words: dict) -> list[dict]:
         if not given:
             raise Wrong("a program must follow --: queuectl enqueue -- PROGRAM [WORD...]")
         return [{"argv": given}]
+    if given == ["-"]:
+        raise Wrong("- is no command: queuectl enqueue --from - adds a job for each line of stdin")
     if not given:
-        raise Wrong('what is to run? queuectl enqueue "COMMAND", or queuectl enqueue -- PROGRAM [WORD...]')
+        more = "" if sys.stdin.isatty() else "; --from - adds a job for each line of stdin"
+        raise Wrong(f'what is to run? queuectl enqueue "COMMAND", or queuectl enqueue -- PROGRAM [WORD...]{more}')
     if len(given) > 1:
         raise Wrong(_both_corrections(given))
     return [_record_in(given[0])]
@@ -251,13 +264,17 @@ def _both_corrections(given: list[str]) -> str:
 def _records_from(source: str) -> list[dict]:
     content = _content_of(source, "--from")
     records = []
-    for place, line in enumerate(content.split(b"\n"), 1):
+    for place, line in enumerate(content.removeprefix(BYTE_ORDER_MARK).split(b"\n"), 1):
+        line = line.removesuffix(b"\r")
         if line.strip() and not line.lstrip().startswith(b"#"):
             try:
                 records.append(_record_in(line.decode("utf-8")))
             except (UnicodeDecodeError, NotAJob) as error:
                 raise NotAJob(f"{source} line {place}: {error} (nothing was added)") from None
     return records
+
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # and CR before LF: as other systems write lines
 
 
 def _record_in(word: str) -> dict:
@@ -282,8 +299,9 @@ def _parsed_json(content: bytes) -> dict:
 
 def _without_attempts(record: dict) -> dict:
     """Return the record that a person wrote. Raises NotAJob where it tells of attempts."""
-    if "attempts" in record:
-        raise NotAJob("attempts are the queue's to write: leave that key out")
+    for word in ("attempts", "cancelled"):
+        if word in record:
+            raise NotAJob(f"{word} {'are' if word == 'attempts' else 'is'} the queue's to write: leave that key out")
     return record
 
 
@@ -312,6 +330,7 @@ def _options(words: dict) -> dict:
         "priority": _number_of(words, "--priority"),
         "cwd": _cwd_of(words["--cwd"]),
         "env": _env_of(words["--env"]),
+        "hold": words["--hold"],
         "name": words["--name"],
         "tags": words["--tag"] or None,
     }
@@ -321,7 +340,14 @@ def _options(words: dict) -> dict:
 def _with_options(record: dict, options: dict, words: dict) -> dict:
     """Return the record with the options' words; what the record says itself wins over an option only for --from."""
     whole = {**options, **record} if words["--from"] else {**record, **options}
-    return whole if "cwd" in whole else {**whole, "cwd": os.getcwd()}
+    return whole if "cwd" in whole else {**whole, "cwd": _here()}
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise Wrong("the current directory is gone: go to another, or say --cwd") from None
 
 
 def _number_of(words: dict, option: str) -> int | float | None:
@@ -606,6 +632,10 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
     if not said:
         raise QueueError(f"the workers did not start: {path} says why")
     if not words["--quiet"]:
+        from jobspool import roster
+
+        if (alive := sum(entry.role == roster.WORKER for entry in roster.living(spool))) > count:
+            talk_to_person(f"with those that ran already there are {alive}: `queuectl scale N` says how many there are to be")
         print(f"{counted(count, 'worker')} started in the background, supervisor {said.strip()}; log: {printable(path)}")
     return 0
 
@@ -680,7 +710,7 @@ def _event_line(event: dict) -> str:
         "began": lambda: f"began       {job}  attempt {event['number']}: {printable(event['command'])}",
         "started": lambda: f"started     {counted(event['workers'], 'worker')}",
         "scaled": lambda: f"workers     {counted(event['workers'], 'worker')} from now on",
-        "moved": lambda: f"moved       {job}  moved away by hand: ended, nothing recorded",
+        "moved": lambda: f"moved       {job}  cancelled, or moved away by hand: ended",
         "recovered": lambda: f"recovered   {job}  {printable(event['why'])}: {event['state']}",
         "buried": lambda: f"dead        {job}  {printable(event['why'])}",
         "rejected": lambda: f"rejected    {job}  not a whole job, now in dead/: {printable(event['why'])}",
@@ -735,7 +765,8 @@ def stop(words: dict) -> int:
     supervisors = {entry.pid for entry in alive if entry.role == roster.SUPERVISOR}
     for entry in alive:
         if entry.pid in supervisors or entry.supervisor not in supervisors:
-            _signal(entry, signal.SIGQUIT if words["--now"] else signal.SIGTERM)
+            gently = signal.SIGUSR1 if entry.pid in supervisors else signal.SIGTERM
+            _signal(entry, signal.SIGQUIT if words["--now"] else gently)
     if running := [short(entry.job) for entry in alive if entry.job]:
         hint = "" if words["--now"] else "; --now interrupts"
         talk_to_person(f"waiting for {counted(len(running), 'running job')} ({', '.join(running[:5])}){hint}")
@@ -817,14 +848,15 @@ def restart(words: dict) -> int:
     workers = sum(entry.role == roster.WORKER for entry in roster.living(spool))
     if workers:
         stop({**words, "--timeout": None})
-    count = str(workers) if workers else None
+    count = str(min(workers, 1024)) if workers else None
+    allowed = workers > 0  # what ran there may run there
     return start(
         {
             **words,
             "--count": count,
             "--detach": True,
             "--drain": False,
-            "--any-filesystem": False,
+            "--any-filesystem": allowed,
             **dict.fromkeys(("--log-format", "--verbose")),
         }
     )
@@ -874,7 +906,7 @@ def install_service(words: dict) -> int:
 # ---- which jobs
 
 SELECTION = """\
-  --state=<state>   Only jobs in this state: pending, processing, done (or completed), failed, dead.
+  --state=<state>   Only jobs in this state, or these: pending, processing, done (or completed), failed,dead.
   --name=<glob>     Only jobs with a name like this, as 'nightly*'.
   --tag=<text>      Only jobs with this tag.
   --since=<age>     Only jobs that came to their state within this time: 90s, 10m, 1h, 7d.
@@ -892,12 +924,26 @@ def chosen(spool: Spool, words: dict, first: str | None = None, states: Iterable
     """Return the jobs that the words name, and those in these states that they select, each once; with --all only the latter."""
     if words.get("--all"):
         return selected(spool, words, states)
-    jobs = [find(spool, handle, first) for handle in _handles(words["<job>"])]
+    jobs = _found(spool, words, first)
     if any(words.get(choice) for choice in CHOICES):
         jobs += selected(spool, words, states)
     elif not words["<job>"]:
         raise Wrong("which job? Give a part of its id, @last, @failed, or a choice such as --state failed")
     return list({(job.state, job.id): job for job in jobs}.values())
+
+
+def _found(spool: Spool, words: dict, first: str | None = None) -> list[Job]:
+    """Return the jobs that are named; what doesn't name one is kept as refused, or raised where nothing else is named."""
+    jobs, refused = [], []
+    for handle in _handles(words["<job>"]):
+        try:
+            jobs.append(find(spool, handle, first))
+        except (NoSuchJob, AmbiguousJob) as error:
+            refused.append(error)
+    if refused and not jobs:
+        raise refused[0]
+    words["refused"] = refused
+    return jobs
 
 
 def _handles(handles: list[str]) -> list[str]:
@@ -907,9 +953,8 @@ def _handles(handles: list[str]) -> list[str]:
 
 def selected(spool: Spool, words: dict, states: Iterable[str] = STATES, limit: int | None = None) -> list[Job]:
     """Return the jobs that the options choose, the newest last."""
-    wanted = words.get("--state") and _state_of(words["--state"])
     since = _age_in(words, "--since")
-    jobs = _newest(spool, (wanted,) if wanted else states, None if any(map(words.get, CHOICES[1:])) else limit)
+    jobs = _newest(spool, _states_of(words, states), None if any(map(words.get, CHOICES[1:])) else limit)
     now = time.time()
     jobs = [job for job in jobs if _fits(job, words) and (since is None or now - _came(job) <= since)]
     return jobs[-limit:] if limit else jobs
@@ -933,10 +978,10 @@ def _came(job: Job) -> float:
 
 def _age_in(words: dict, option: str) -> float | None:
     """Return the seconds that the option's value names. Raises Wrong."""
-    from jobspool.times import EXAMPLES, duration
-
     if words[option] is None:
         return None
+    from jobspool.times import EXAMPLES, duration
+
     with suppress(ValueError):
         if value := duration(words[option]):
             return value
@@ -962,23 +1007,40 @@ def _came_last(spool: Spool, states: Iterable[str]) -> list[tuple[str, str]]:
     return [max(stats, key=lambda place: stats[place].st_ctime_ns)] if stats else []
 
 
-def _each(spool: Spool, jobs: Iterable[Job], words: dict, deed: Callable[[Job], object]) -> int:
-    """Do it to each job and print the ids of those to which it was done; go on behind what is refused, and exit 1 then."""
-    refused, jobs = [], list(jobs)
+def _each(spool: Spool, jobs: Iterable[Job], words: dict, deed: Callable[[Job], Job | None]) -> int:
+    """Do it to each job and print the ids of those to which it was done, or which it returns; exit 1 where one was refused."""
+    refused, jobs = list(words.get("refused", ())), list(jobs)
     with Progress("jobs", len(jobs)) as progress:
         for count, job in enumerate(jobs, 1):
             try:
-                deed(job)
+                done = deed(job) or job
             except (QueueError, NoSuchJob) as error:
                 refused.append(error)
             else:
-                print(_done_to(spool, job) if words.get("--json") else printable(job.id), flush=True)
+                print(_done_to(spool, done) if words.get("--json") else printable(done.id), flush=True)
             progress.tell(count)
     for error in refused[:-1]:
         talk(str(error))
     if refused:
         raise refused[-1]
     return 0
+
+
+def _reason_of(words: dict) -> str:
+    """Return the reason that the person gave, "" for none. Raises Wrong."""
+    reason = words["--reason"] or ""
+    if problem := _no_text(reason):
+        raise Wrong(f"--reason {problem}")
+    return reason
+
+
+def _no_text(text: str) -> str | None:
+    """Return why the text can't stand in a job's file, None where it can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return "can't contain a NUL" if "\0" in text else None
 
 
 def _done_to(spool: Spool, job: Job) -> str:
@@ -1035,13 +1097,14 @@ def _look_around(spool: Spool) -> dict:
     paused = os.path.lexists(f"{spool.root}/{PAUSED}")
     supervisors = [entry.pid for entry in alive if entry.role == roster.SUPERVISOR]
     reason = pause_reason(spool) if paused else ""
-    warnings += _warnings(spool, counts, len(workers), bool(supervisors), paused)
+    held = _held(spool, ids[PENDING])
+    warnings += _warnings(spool, counts, held, len(workers), bool(supervisors), paused)
     others = {state: ignored(names) if len(names) > counts[state] else [] for state, names in listed.items()}
     warnings += _strange(spool, settings, counts, others, stats)
     return {
         "spool": spool.root,
         "states": counts,
-        "held": _held(spool, ids[PENDING]),
+        "held": held,
         "oldest_pending": _earliest(stats[PENDING]),
         "next_due": _earliest(stats[FAILED]),
         "paused": paused,
@@ -1113,8 +1176,8 @@ def _said_so_far(spool: Spool, id: str, number: int | None) -> dict:
     return {}
 
 
-def _warnings(spool: Spool, counts: dict[str, int], workers: int, served: bool, paused: bool) -> list[str]:
-    waiting = counts[PENDING] + counts[FAILED]
+def _warnings(spool: Spool, counts: dict[str, int], held: int | None, workers: int, served: bool, paused: bool) -> list[str]:
+    waiting = counts[PENDING] + counts[FAILED] - (held or 0)
     warnings = []
     if workers and not served:
         warnings.append(f"the supervisor of {counted(workers, 'worker')} is gone: they end with what they run: queuectl start")
@@ -1310,7 +1373,7 @@ def list_(words: dict) -> int:
         return 0
     if not jobs:
         talk_to_person(
-            f"no such jobs in {spool.root}"
+            f"no such jobs in {spool.root}{_elsewhere(spool, words)}"
             if any(map(words.get, CHOICES))
             else f'no jobs in {spool.root}: queuectl enqueue "COMMAND" adds one'
         )
@@ -1318,6 +1381,11 @@ def list_(words: dict) -> int:
     rows = [_row(job, settings) for job in jobs]
     print_table(("job", "state", "tries", "when", "exit", "command"), rows)
     return 0
+
+
+def _elsewhere(spool: Spool, words: dict) -> str:
+    """Return where else a person who looks for failures may look, "" for nowhere."""
+    return f"; {count} are dead" if words["--state"] == FAILED and (count := spool.count(DEAD)) else ""
 
 
 def _fields(job: Job, settings: object) -> dict:
@@ -1372,8 +1440,25 @@ def _limit_of(text: str | None) -> int | None:
 def _state_of(text: str) -> str:
     state = state_named(text)
     if state is None:
-        raise Wrong(f"there is no state {text!r}{did_you_mean(text, STATES, '.')} They are {', '.join(STATES)}")
+        near = OTHER_STATES.get(text.lower())
+        hint = f", did you mean {near!r}?" if near else did_you_mean(text, STATES, ".")
+        raise Wrong(f"there is no state {text!r}{hint} They are {', '.join(STATES)}")
     return state
+
+
+OTHER_STATES = {
+    "running": PROCESSING,
+    "active": PROCESSING,
+    "queued": PENDING,
+    "waiting": PENDING,
+    "success": DONE,
+    "error": DEAD,
+}
+
+
+def _states_of(words: dict, states: Iterable[str]) -> Iterable[str]:
+    """Return the states that --state names, one or several with commas between; without it `states`."""
+    return tuple(map(_state_of, words["--state"].split(","))) if words.get("--state") else states
 
 
 def _newest(spool: Spool, states: Iterable[str], limit: int | None) -> list[Job]:
@@ -1413,7 +1498,7 @@ DLQ = """\
 The dead letter queue: jobs that used up their tries, and files that are no jobs.
 
 Usage:
-  queuectl dlq list [--json] [--limit=<n>] [--spool=<dir>]
+  queuectl dlq [list] [--json] [--limit=<n>] [--since=<age>] [--spool=<dir>]
   queuectl dlq retry (--all | [--] <job>...) [--spool=<dir>]
   queuectl dlq show [--json] [--spool=<dir>] [--] <job>
   queuectl dlq purge (--all | [--] <job>...) [--older-than=<age>] [--yes] [--spool=<dir>]
@@ -1422,6 +1507,7 @@ Usage:
 Options:
   --json          One JSON object a line.
   --limit=<n>     Only the newest n.
+  --since=<age>   Only those that died within this time.
   --all           Retry, or remove, every job in it.
   --older-than=<age>
                   Remove only those that died longer ago: 90s, 10m, 1h, 7d.
@@ -1459,7 +1545,8 @@ def _dlq_list(words: dict) -> int:
     limit = _limit_of(words["--limit"])
     spool = open_spool(words)
     settings = _settings_or_default(spool)
-    jobs = _newest(spool, (DEAD,), limit)
+    since = _age_in(words, "--since")
+    jobs = [job for job in _newest(spool, (DEAD,), limit) if since is None or time.time() - _came(job) <= since]
     if words["--json"]:
         for job in jobs:
             print(json.dumps(as_json(spool, job)))
@@ -1524,7 +1611,7 @@ def cancel(words: dict) -> int:
     spool = open_spool(words)
     settings = spool.settings()
     jobs = chosen(spool, words, states=MAY_RUN)
-    why = f"by {person()}" + (f": {words['--reason']}" if words["--reason"] else "")
+    why = f"by {person()}" + (f": {reason}" if (reason := _reason_of(words)) else "")
     return _each(spool, jobs, words, lambda job: hands.cancel(spool, job, why, settings))
 
 
@@ -1598,11 +1685,14 @@ def retry(words: dict) -> int:
     every = words["--all"] or words["--failed"]
     jobs = chosen(spool, {**words, "--all": every}, states=(FAILED,) if words["--failed"] else (FAILED, DEAD))
     jobs = [job for job in jobs if not job.problem or not every]
-    if words["--edit"]:
-        for job in jobs:
+
+    def retried(job: Job) -> None:
+        if words["--edit"]:
             edit({**words, "<job>": f"{job.id}.json", "--json": False})
-        jobs = [spool.find(f"{job.id}.json") for job in jobs]
-    status = _each(spool, jobs, words, lambda job: hands.retry(spool, job, settings, words["--reset"]))
+            job = spool.find(f"{job.id}.json")
+        hands.retry(spool, job, settings, words["--reset"])
+
+    status = _each(spool, jobs, words, retried)
     _tell_of_workers(spool) if jobs else talk_to_person(f"nothing to retry in {spool.root}")
     return status
 
@@ -1629,7 +1719,7 @@ def hold(words: dict) -> int:
 
     spool = open_spool(words)
     settings = spool.settings()
-    reason = words["--reason"] or f"by {person()}"
+    reason = _reason_of(words) or f"by {person()}"
     return _each(
         spool, chosen(spool, words, states=(PENDING, FAILED)), words, lambda job: hands.hold(spool, job, reason, settings)
     )
@@ -1683,7 +1773,7 @@ def pause(words: dict) -> int:
     from jobspool import hands
 
     spool = open_spool(words)
-    hands.pause(spool, words["--reason"] or "", spool.settings())
+    hands.pause(spool, _reason_of(words), spool.settings())
     _say_paused(spool, words, f"paused {spool.root}: `queuectl resume` lets jobs start again")
     return 0
 
@@ -1786,11 +1876,10 @@ def again(words: dict) -> int:
     from jobspool import hands
 
     spool = open_spool(words)
-    for job in chosen(spool, words):
-        copy = hands.again(spool, job)
-        print(_done_to(spool, copy) if words["--json"] else printable(copy.id), flush=True)
-    _tell_of_workers(spool)
-    return 0
+    try:
+        return _each(spool, chosen(spool, words), words, lambda job: hands.again(spool, job))
+    finally:
+        _tell_of_workers(spool)
 
 
 EDIT = """\
@@ -1820,31 +1909,54 @@ def edit(words: dict) -> int:
         return _edit_file(spool, job, settings)
     from jobspool import hands
 
-    held = job.state in (PENDING, FAILED) and "hold" not in job.record
-    if held:
-        hands.hold(spool, job, f"edited by {person()}, process {os.getpid()}", settings)
+    held = f"{EDITED} {person()}, process {os.getpid()}"
+    if hands.is_edited(job):
+        raise QueueError(f"{printable(job.id)} is just being {job.record['hold']}")
+    if job.state in (PENDING, FAILED) and ("hold" not in job.record or job.record["hold"].startswith(EDITED)):
+        hands.hold(spool, job, held, settings)
     new = None
     try:
-        new = _edited(
-            spool, {word: value for word, value in job.record.items() if word not in ("attempts", "cancelled")}, settings
-        )
+        with _ended_in_order():
+            new = _edited(spool, {word: value for word, value in job.record.items() if word not in hands.OF_ONE_LIFE}, settings)
     finally:
         job = spool.find(f"{job.id}.json")
-        if new is None and held and "hold" in job.record:
+        if new is None and job.record.get("hold") == held:
             hands.release(spool, job, settings)
     if new is not None:
-        hands.replace(spool, job, new, settings)
+        hands.replace(spool, job, new, held, settings)
     if words["--json"]:
         print(_done_to(spool, job))
     else:
-        talk_to_person(f"{short(job.id)} is {'changed' if new is not None else 'as it was'}, and {job.state}")
+        more = f": `queuectl retry {short(job.id)}` runs it" if job.state in (DONE, DEAD) and new is not None else ""
+        talk_to_person(f"{short(job.id)} is {'changed' if new is not None else 'as it was'}, and {job.state}{more}")
     return 0
+
+
+EDITED = "edited by"  # begins the reason for which a job is held meanwhile
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let TERM and HUP end what is done as Ctrl-C does, so that nothing of it is left."""
+    import signal
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _edit_file(spool: Spool, job: Job, settings: object) -> int:
     """Let a file that is no job become one."""
     path = spool.path(job.state, job.id)
-    new = _edited(spool, _read(path), settings)
+    if odd := spool.distrust(os.lstat(path), settings):
+        raise QueueError(f"{printable(path)} is not edited: {odd}")
+    new = _edited(spool, read_file(path, settings.max_job_bytes)[0], settings)
     if new is not None:
         from jobspool import durable
         from jobspool.job import written
@@ -1879,16 +1991,25 @@ def _edited(spool: Spool, before: dict | bytes, settings: object) -> dict | None
 
 
 def _call_editor(path: str) -> None:
-    import shlex
     import subprocess
 
-    words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    words = _program_in("VISUAL") or _program_in("EDITOR") or ["vi"]
     try:
         status = subprocess.run([*words, path], check=False).returncode
     except OSError as error:
         raise QueueError(f"can't run the editor {words[0]}: {error.strerror}: set EDITOR") from None
     if status:
         raise QueueError(f"{words[0]} ended with {status}: the job is as it was")
+
+
+def _program_in(variable: str) -> list[str]:
+    """Return the words of the program that the variable names, none where it is empty. Raises QueueError."""
+    import shlex
+
+    try:
+        return shlex.split(os.environ.get(variable, ""))
+    except ValueError as error:
+        raise QueueError(f"{variable} is no command line ({error}): {os.environ[variable]}") from None
 
 
 def _caret(content: bytes, problem: str) -> str:
@@ -1933,12 +2054,14 @@ Examples:
 def clean(words: dict) -> int:
     spool = open_spool(words)
     words["--state"] = words["--state"] or DONE
-    if _state_of(words["--state"]) == PROCESSING:
+    if PROCESSING in _states_of(words, ()):
         raise Wrong("what runs is not removed: queuectl cancel ends it")
     age, keep = _age_in(words, "--older-than"), _count_in(words, "--keep")
     now = time.time()
     jobs = sorted(selected(spool, words), key=_came)
     jobs = [job for job in jobs[: len(jobs) - (keep or 0)] if age is None or now - _came(job) > age]
+    if not jobs:
+        talk_to_person(f"nothing to remove in {spool.root}")
     if words["--dry-run"]:
         for job in jobs:
             print(json.dumps(as_json(spool, job)) if words["--json"] else printable(job.id))
@@ -2190,7 +2313,7 @@ def logs(words: dict) -> int:
     if words["--stdout"] and words["--stderr"]:
         raise Wrong("--stdout or --stderr: without either there are both")
     spool = open_spool(words)
-    jobs = [find(spool, handle) for handle in _handles(words["<job>"])] or [_ran_last(spool)]
+    jobs = _found(spool, words) or [_ran_last(spool)]
     jobs = list({job.id: job for job in jobs}.values())
     streams = ("err",) if words["--stderr"] else ("out",) if words["--stdout"] else ("out", "err")
     tail = _count_in(words, "--tail")
@@ -2199,23 +2322,31 @@ def logs(words: dict) -> int:
         numbers = [_attempt_of(words["--attempt"], last) or last or 1 for last in lasts]
         _follow_logs(spool, jobs, numbers, streams, tail)
         return 0
+    refused = list(words["refused"])
     with _pager(spool, jobs, tail):
         for job in jobs:
-            _print_logs(spool, job, streams, tail, words["--attempt"], len(jobs) > 1)
+            try:
+                _print_logs(spool, job, streams, tail, words["--attempt"], len(jobs) > 1)
+            except QueueError as error:
+                refused.append(error)
+    for error in refused[:-1]:
+        talk(str(error))
+    if refused:
+        raise refused[-1]
     return 0
 
 
 @contextmanager
 def _pager(spool: Spool, jobs: list[Job], tail: int | None) -> Iterator[None]:
     """Let what is printed meanwhile go through $PAGER, where a person sees it, and it is longer than the terminal."""
-    if not os.environ.get("PAGER") or not sys.stdout.isatty() or not _is_long(spool, jobs, tail):
+    program = _program_in("PAGER") if sys.stdout.isatty() else []
+    if not program or not _is_long(spool, jobs, tail):
         yield
         return
-    import shlex
     import subprocess
 
     ours = [os.dup(1), os.dup(2)]
-    with subprocess.Popen(shlex.split(os.environ["PAGER"]), stdin=subprocess.PIPE) as pager:
+    with subprocess.Popen(program, stdin=subprocess.PIPE) as pager:
         try:
             for descriptor in (1, 2):
                 os.dup2(pager.stdin.fileno(), descriptor)
@@ -2369,7 +2500,7 @@ def why(words: dict) -> int:
 
 WAIT = f"""\
 Wait until jobs are done or dead; without any, until nothing waits or runs. Held jobs are not waited for then.
-Exit as the job did (128+n for signal n); of several 0 if all are done, else 1; 124 at the timeout.
+Exit as the job did (128+n for signal n); of several, or of all, 0 if none has died, else 1; 124 at the timeout.
 
 Usage:
   queuectl wait [options] [--] [<job>...]
@@ -2397,8 +2528,14 @@ def wait(words: dict) -> int:
     deadline = None if limit is None else time.monotonic() + limit
     spool = open_spool(words)
     if not words["<job>"] and not any(words[choice] for choice in CHOICES):
+        dead = set(spool.names(DEAD))
         with Progress("jobs") as progress:
-            return 0 if follow.empties(spool, _waits(spool, progress), deadline) else _too_late(spool, limit)
+            if not follow.empties(spool, _waits(spool, progress), deadline):
+                return _too_late(spool, limit)
+        died = len(set(spool.names(DEAD)) - dead)
+        if died:
+            talk_to_person(f"{counted(died, 'job')} died meanwhile: `queuectl dlq list`")
+        return int(died > 0)
     ids = [job.id for job in chosen(spool, words)]
     codes = []
     with Progress("jobs", len(ids)) as progress:
@@ -2435,13 +2572,8 @@ def _waits(spool: Spool, progress: Progress) -> Callable[[], bool]:
 
 def _is_waited_for(spool: Spool) -> bool:
     """Tell whether anything runs, or will by itself."""
-    if spool.count(PROCESSING) or spool.count(FAILED):
-        return True
-    ids = spool.names(PENDING)
-    if len(ids) > MOST_LOOKED_AT:
-        return True
-    jobs = [spool.read(PENDING, id) for id in ids]
-    return any(job and not job.problem and "hold" not in job.record for job in jobs)
+    settings = _settings_or_default(spool, quiet=True)
+    return any(runs_one_day(spool, state, id, settings) for state in (PROCESSING, FAILED, PENDING) for id in spool.names(state))
 
 
 RUN = f"""\
@@ -2464,22 +2596,25 @@ Examples:
 
 
 def run_(words: dict) -> int:
-    if words["<word>"] == ["-"]:
-        raise Wrong("run takes one command: queuectl enqueue --from - adds many")
     words["--from"] = words["--each"] = None
     try:
         [record] = _records(words)
     except Wrong as error:
         raise Wrong(str(error).replace("queuectl enqueue", "queuectl run")) from None
     given = record.pop("id", None)
+    _check_id(words["--id"])
     spool = open_spool(words)
-    [job] = spool.add_many([(words["--id"] or given, _with_options(record, _options(words), words), _start(words))])
+    [job] = spool.add_many(
+        [(given if words["--id"] is None else words["--id"], _with_options(record, _options(words), words), _start(words))]
+    )
     here = _start_here(spool, job.id) if words["--now"] else None
+    guard = _ended_in_order() if here else nullcontext()
     if not words["--quiet"]:
         talk_to_person(f"{short(job.id)} is {'run here' if here else 'in line'}")
         here or _tell_of_workers(spool)
     try:
-        return _follow_to_end(spool, job, words["--quiet"])
+        with guard:
+            return _follow_to_end(spool, job, words["--quiet"])
     except KeyboardInterrupt:
         return _interrupted(spool, job.id, words)
     finally:
@@ -2625,11 +2760,19 @@ INSTEAD = {  # what people try, and what does it
     "tail": ": queuectl logs -f follows what a job prints",
     "follow": ": queuectl logs -f follows what a job prints",
     "version": ": queuectl --version",
+    "ls": ": queuectl list shows the jobs",
+    "jobs": ": queuectl list shows the jobs",
+    "ps": ": queuectl status shows what runs",
+    "unhold": ": queuectl release lets a held job go",
+    "unpause": ": queuectl resume lets jobs start again",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: the console script's entry point."""
+    _open_closed_streams()
+    if not os.environ.get("COLUMNS", "1").isdecimal() or len(os.environ.get("COLUMNS", "")) > 4:
+        del os.environ["COLUMNS"]  # no terminal is as wide: who draws on one would fail
     sys.stdout.reconfigure(errors="backslashreplace")  # no name that a terminal's encoding lacks is a reason to say nothing
     try:
         status = run(sys.argv[1:] if argv is None else argv)
@@ -2657,6 +2800,23 @@ def main(argv: list[str] | None = None) -> int:
 
         spool = os.path.dirname(os.path.dirname(os.fspath(error.filename or "")))
         return complain(told(error, spool), EXIT_LATER if error.errno in MAY_PASS else EXIT_FAILED)
+
+
+def _open_closed_streams() -> None:
+    """Let what we were started without be /dev/null: else the next file that is opened is taken for it."""
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
+    import io
+
+    for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            raw = io.BufferedRWPair(file := io.FileIO(descriptor, "r+"), file)
+            setattr(sys, name, io.TextIOWrapper(raw, line_buffering=True))
 
 
 def command() -> NoReturn:
@@ -2713,6 +2873,8 @@ def _without_color(argv: list[str]) -> list[str]:
             when = word.partition("=")[2] or "always"
             if word.partition("=")[0] != "--color" or when not in ("auto", "always", "never"):
                 raise Wrong("--color is --color=auto, --color=always or --color=never")
+            if any(other.startswith("--color") for other in own[place + 1 :]):
+                raise Wrong("--color is given twice")
             COLOR[0] = when
             return argv[:place] + argv[place + 1 :]
     return argv
@@ -2720,13 +2882,14 @@ def _without_color(argv: list[str]) -> list[str]:
 
 def _options_first(argv: list[str]) -> tuple[str | None, list[str]]:
     """Return the --spool that stands before the command, and the words from the command on."""
-    if argv and argv[0] == "--spool":
-        if len(argv) < 2:
+    spool = None
+    while argv and argv[0].partition("=")[0] == "--spool":
+        if spool is not None:
+            raise Wrong("--spool is given twice")
+        spool, argv = (argv[0].partition("=")[2], argv[1:]) if "=" in argv[0] else ((argv[1:2] or [""])[0], argv[2:])
+        if not spool:
             raise Wrong("--spool needs a directory: queuectl --spool DIR COMMAND")
-        return argv[1], argv[2:]
-    if argv and argv[0].startswith("--spool="):
-        return argv[0].removeprefix("--spool="), argv[1:]
-    return None, argv
+    return spool, argv
 
 
 def _parsed(usage: str, words: list[str]) -> dict:
@@ -2787,16 +2950,37 @@ def _unknown_option(usage: str, words: list[str], name: str, options: list) -> s
     if words[0] in ("enqueue", "run") and given and not any(word.startswith("--") for word in words[1 : words.index(given[0])]):
         both = _both_corrections(words[words.index(given[0]) :])
         return f"unknown option {name}; " + both.replace("queuectl enqueue", f"queuectl {words[0]}")
+    if instead := OPTION_INSTEAD.get((words[0], name)):
+        return f"unknown option {name}: {instead}"
     import difflib
 
-    near = difflib.get_close_matches(name, [o.longer for o in options if o.longer], 1, 0.6)
+    near = difflib.get_close_matches(name, [o.longer for o in options if o.longer], 1, 0.75)
     hint = f", did you mean {near[0]}?" if near else ":"
     return f"unknown option {name}{hint} `queuectl {words[0]} --help` lists them"
+
+
+OPTION_INSTEAD = {
+    ("start", "-d"): "--detach runs them in the background",
+    ("start", "--background"): "--detach runs them in the background",
+    ("start", "--daemon"): "--detach runs them in the background",
+    ("start", "-n"): "--count=N says how many workers",
+    ("start", "-c"): "--count=N says how many workers",
+    ("start", "--workers"): "--count=N says how many workers",
+    ("enqueue", "-f"): "--from=FILE adds a job for each line",
+    ("enqueue", "--file"): "--from=FILE adds a job for each line",
+    ("list", "--failed"): "--state failed; those that are not tried again are dead: --state dead",
+    ("list", "--dead"): "--state dead",
+    ("list", "--running"): "--state processing",
+    ("list", "--pending"): "--state pending",
+    ("wait", "--all"): "without a JOB it waits for all",
+}
 
 
 def _misfit(usage: str, words: list[str]) -> str:
     """Say what doesn't fit where each option is known: words that are missing, or too many."""
     lines = re.search(r"Usage:\n((?:  .*\n)+)", usage).group(1).rstrip().split("\n")
+    if words[0] == "status" and len(words) > 1:
+        return f"status is of the whole spool: queuectl show {printable(words[1])} tells all about one job"
     fitting = [line for line in lines if " ".join(word for word in words if not word.startswith("-")) in line]
     if len(fitting) == 1 and "<job>" in fitting[0]:
         return f"which job? {fitting[0].strip().replace('[--] ', '')}"
@@ -2813,6 +2997,8 @@ def _is_number(word: str) -> bool:
 
 def open_spool(words: dict) -> Spool:
     """Return the spool that is meant, saying so where it has just been made."""
+    if words["--spool"] == "":
+        raise Wrong("--spool needs a directory, and is empty")
     spool = Spool.open(words["--spool"])
     if spool.made:
         talk(f"made a spool for you at {spool.root}")
@@ -2826,8 +3012,9 @@ def find(spool: Spool, handle: str, first: str | None = None) -> Job:
     try:
         return spool.find(handle, first)
     except NoSuchJob as error:
-        part = os.path.basename(handle)
-        part = id_of(part) or part
+        if "/" in handle:
+            raise
+        part = id_of(handle) or handle
         fits = {id: printable(id) for state in STATES for id in spool.names(state) if part in printable(id)}
         ids = [id for id in fits if fits[id] == part] or list(fits)
         if len(ids) != 1:
@@ -2885,11 +3072,11 @@ class Progress:
 
     def tell(self, done: int, total: int | None = None) -> None:
         """Show that so many are done; of the total that was given, or this."""
-        if time.monotonic() < self._at:
+        if time.monotonic() < self._at or (total or self._total) == 1:
             return
         self._at = time.monotonic() + self.EVERY
         if self._bar is None:
-            self._bar = _bar(self._what)
+            self._bar = _bar(self._what, total or self._total)
         self._bar.update(self._bar.task_ids[0], completed=done, total=total or self._total, refresh=True)
 
     @contextmanager
@@ -2902,7 +3089,7 @@ class Progress:
             self._bar.start()
 
 
-def _bar(what: str) -> object:
+def _bar(what: str, total: int | None) -> object:
     """Return a bar on stderr, which leaves what is printed on a terminal above it, and goes when it is stopped."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -2911,7 +3098,7 @@ def _bar(what: str) -> object:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True, highlight=False, **HOW_RICH[COLOR[0]])
     bar = Bar(*columns, console=console, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty())
-    bar.add_task(what, total=None)
+    bar.add_task(what, total=total)
     bar.start()
     return bar
 

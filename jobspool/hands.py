@@ -14,7 +14,7 @@ from signal import SIGKILL, SIGTERM
 from jobspool import claim as claims
 from jobspool import durable, process, recovery, retention, roster
 from jobspool.errors import NoSuchJob, QueueError, TryAgain
-from jobspool.job import seconds, waits_until
+from jobspool.job import iso, seconds, waits_until
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PATIENCE = 1.0  # seconds for somebody who is at the file just now
 BEYOND_GRACE = 10.0  # seconds beyond a job's grace, in which its processes have to be gone
 ROUND = 0.05  # seconds between two looks for processes
-OF_ONE_LIFE = ("attempts", "hold", "cancelled")  # words of a record that a copy doesn't have
+OF_ONE_LIFE = ("attempts", "hold", "cancelled")  # words of a record that a copy doesn't have, and no editor shows
 
 
 def cancel(spool: Spool, job: Job, why: str, settings: Settings) -> None:
@@ -37,10 +37,46 @@ def cancel(spool: Spool, job: Job, why: str, settings: Settings) -> None:
 
     Raises QueueError where it has ended already, TryAgain where its processes can't be ended, NoSuchJob.
     """
-    moved, source = _moved(spool, job, (PENDING, FAILED, PROCESSING), DEAD)
+    begun = _begun(spool, job)
+    if job.state == DEAD and any(_processes(spool, job.id)):  # an earlier cancel has not come to its end
+        moved, source = job, PROCESSING
+    else:
+        moved, source = _moved(spool, job, (PENDING, FAILED, PROCESSING), DEAD)
     if source == PROCESSING:
         wait_until_ended(spool, job.id, settings.for_job(moved.record).grace, settings)
-    _rewrite(spool, moved, lambda record: {**record, "cancelled": why}, settings)
+    now = spool.now()
+
+    def told(record: dict) -> dict:
+        said = {**record, "cancelled": why}
+        known = begun is not None and source == PROCESSING and len(record.get("attempts", ())) < begun["number"]
+        return {**said, "attempts": [*record.get("attempts", ()), _ended(begun, now, why)]} if known else said
+
+    try:
+        _rewrite(spool, moved, told, settings, now if source == PROCESSING else None)
+    except OSError as error:
+        raise TryAgain(f"{job.id} is in {DEAD}/, but the reason can't be written to its file: {error.strerror}") from None
+
+
+def _begun(spool: Spool, job: Job) -> dict | None:
+    """Return what is known of the attempt that runs, None where none does: whoever ends it has to put it on record."""
+    for entry in roster.entries(spool, job.id):
+        if entry.attempt is not None and entry.since is not None:
+            return {"number": entry.attempt, "started": entry.since, "worker": entry.name}
+    return None
+
+
+def _ended(begun: dict, now: float, why: str) -> dict:
+    """Return what the job's file says of an attempt that was cancelled."""
+    took = round(max(0.0, now - seconds(begun["started"])), 6)
+    return {
+        "number": begun["number"],
+        "started": begun["started"],
+        "ended": iso(now),
+        "duration": took,
+        "worker": begun["worker"],
+        "reason": f"cancelled {why}",
+        "verdict": "dead",
+    }
 
 
 def wait_until_ended(spool: Spool, id: str, grace: float, settings: Settings) -> None:
@@ -84,10 +120,13 @@ def _send(pid: int, number: int) -> None:
 def signal(spool: Spool, job: Job, number: int) -> None:
     """Send the signal to every process of the running job. Raises QueueError where none runs."""
     groups = {entry.group for entry in roster.entries(spool, job.id) if roster.group_lives(entry) and roster.may_end(entry)}
-    if not groups:
+    group, apart = _processes(spool, job.id)
+    if not group and not apart:
         raise QueueError(f"{job.id} is {job.state}: no process of it runs")
-    for group in groups:
-        process.end_group(group, number)
+    for each in groups:
+        process.end_group(each, number)
+    for pid in apart:
+        _send(pid, number)
 
 
 def retry(spool: Spool, job: Job, settings: Settings, reset: bool = False) -> None:
@@ -124,10 +163,17 @@ def release(spool: Spool, job: Job, settings: Settings) -> None:
     _change(spool, job, (PENDING, FAILED), lambda record: _without(record, "hold"), settings)
 
 
-def replace(spool: Spool, job: Job, record: dict, settings: Settings) -> None:
-    """Let the job say this, beside its attempts, where it lies by now. Raises QueueError where it runs."""
-    states = (PENDING, FAILED, DONE, DEAD)
-    _change(spool, job, states, lambda old: {**record, **({"attempts": old["attempts"]} if "attempts" in old else {})}, settings)
+def replace(spool: Spool, job: Job, record: dict, held: str | None, settings: Settings) -> None:
+    """Let the job say this, where it lies by now; what the queue wrote of it stays, and a hold but `held`, the editor's own.
+
+    Raises QueueError where it runs.
+    """
+
+    def changed(old: dict) -> dict:
+        kept = {word: old[word] for word in ("hold", "cancelled", "attempts") if word in old and old[word] != held}
+        return {**record, **kept}
+
+    _change(spool, job, (PENDING, FAILED, DONE, DEAD), changed, settings)
 
 
 def remove(spool: Spool, job: Job) -> None:
@@ -140,6 +186,12 @@ def remove(spool: Spool, job: Job) -> None:
         gone = False
     if not gone:
         raise NoSuchJob(f"{job.id} is no longer in {job.state}/: somebody was quicker")
+
+
+def is_edited(job: Job) -> bool:
+    """Tell whether the job is held by an editor that still runs."""
+    words = job.record.get("hold", "").split()
+    return words[:2] == ["edited", "by"] and words[-1].isdecimal() and process.started(int(words[-1])) is not None
 
 
 def again(spool: Spool, job: Job) -> Job:
@@ -174,6 +226,8 @@ def _moved(spool: Spool, job: Job, sources: tuple[str, ...], target: str) -> tup
 
 
 def _refuse(job: Job, states: tuple[str, ...], what: str) -> None:
+    if job.state == PENDING and "hold" in job.record and states == (DEAD, FAILED):
+        raise QueueError(f"{job.id} is held ({job.record['hold']}): queuectl release {job.id}")
     if job.state not in states:
         raise QueueError(f"{job.id} is {job.state}: it can't be {what}")
 
@@ -199,10 +253,10 @@ def _oddity(spool: Spool, job: Job, settings: Settings) -> str | None:
         return None  # RACE: it has moved on
 
 
-def _rewrite(spool: Spool, job: Job, change: Callable[[dict], dict], settings: Settings) -> bool:
+def _rewrite(spool: Spool, job: Job, change: Callable[[dict], dict], settings: Settings, mtime: float | None = None) -> bool:
     """Write the job anew where it was seen; False where it isn't there or says so already. Raises TryAgain where it is held."""
     until = time.monotonic() + PATIENCE
-    while (written := claims.rewrite(spool, job.id, job.state, change, settings)) is None:
+    while (written := claims.rewrite(spool, job.id, job.state, change, settings, mtime)) is None:
         if time.monotonic() > until:
             raise TryAgain(f"{job.id} is just being ended, or held by somebody: try again in a moment")
         time.sleep(ROUND)

@@ -139,7 +139,8 @@ def why(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
     if job.state == DONE:
         return f"it is done, {age(job)}", ""
     if job.state == DEAD:
-        return f"it is dead, {age(job)}: {why_dead(job)}", f"queuectl {'show' if job.problem else 'retry'} {name}"
+        printed = f"queuectl logs {name}, " if job.attempts else ""
+        return f"it died {age(job)} ({why_dead(job)})", f"{printed}queuectl {'show' if job.problem else 'retry'} {name}"
     odd = job.problem or spool.distrust(os.lstat(spool.path(job.state, job.id)), settings)
     if odd:
         return f"it is never run: {odd}", "queuectl doctor"

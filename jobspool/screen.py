@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jobspool.spool import Spool
 
 MOST_DRAWN = 1000  # jobs of a state that are read for the screen
+WIDEST = 1000  # columns, and lines, that are drawn
 FRAME = 0.1  # seconds at least between two drawings
 KEYS = {"\x1b[A": "up", "k": "up", "\x1b[B": "down", "j": "down", "\x03": "q", "\x04": "q"}
 
@@ -100,6 +101,8 @@ class Screen:
         before = termios.tcgetattr(0)
         folders = states_of(self.spool)
         console = Console(highlight=False, markup=False)
+        if console.width > WIDEST or console.height > WIDEST:  # no real one, which to fill would take for ever
+            console = Console(highlight=False, markup=False, width=min(console.width, WIDEST), height=min(console.height, WIDEST))
         try:
             tty.setcbreak(0)
             with (

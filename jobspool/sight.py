@@ -19,7 +19,7 @@ from jobspool.errors import BrokenConfig, NotAJob
 from jobspool.filesystem import is_remote
 from jobspool.index import Index, Times
 from jobspool.job import ENDING, check_id, id_of, last_moment, parse, too_late, waits_until
-from jobspool.spool import PAUSED, Spool, read_file
+from jobspool.spool import PAUSED, Spool, read_file, runs_one_day
 from jobspool.states import DEAD, FAILED, PENDING, PROCESSING, STATES
 from jobspool.trust import ODD_FILES, forbidden
 from jobspool.watch import TOLD_TO_LOOK, Watch
@@ -145,7 +145,12 @@ class Sight:
 
     def nothing_is_left(self) -> bool:
         """Look, and tell whether nothing lies there that runs or may run by itself; files that are never run don't count."""
-        return not any(self._runs_one_day(state, id) for state in (PROCESSING, PENDING, FAILED) for id in self.spool.names(state))
+        return not any(
+            runs_one_day(self.spool, state, id, self.settings)
+            for state in (PROCESSING, PENDING, FAILED)
+            for id in self.spool.names(state)
+            if state != PENDING or id not in self._held
+        )
 
     def look(self, id: str, closely: bool = False) -> None:
         """Look at a pending file and note when and in which order it may run.
@@ -435,16 +440,6 @@ class Sight:
             self.look(id)
         else:
             self.refuse(id, self.spool.distrust(found, self.settings) or "somebody else moves it", FAILED)
-
-    def _runs_one_day(self, state: str, id: str) -> bool:
-        try:
-            path = self.spool.path(state, id)
-            found = os.lstat(path)
-        except FileNotFoundError:
-            return False
-        if state == PENDING and id in self._held:
-            return False
-        return self.spool.distrust(found, self.settings) is None and forbidden(path, found) is None
 
 
 def _looks_plain(content: bytes) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import contextmanager
 
 from jobspool import config, durable, filesystem
 from jobspool.errors import (
@@ -23,7 +24,7 @@ from jobspool.errors import (
 )
 from jobspool.job import ENDING, IGNORED_ENDINGS, Job, check, check_id, id_of, largest, new_id, parse, written
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, may_put
-from jobspool.trust import ODD_FILES, READ, distrust, distrust_type, user_name
+from jobspool.trust import ODD_FILES, READ, distrust, distrust_type, forbidden, user_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,14 +234,30 @@ class Spool:
         settings = self.settings()
         wanted = [(*entry, None)[:3] if isinstance(entry, tuple) else (None, entry, None) for entry in records]
         contents = [_content(record, settings) for _, record, _ in wanted]
-        self._all_free([id for id, _, _ in wanted if id is not None])
-        self.ready()
-        files, jobs = [], []
         all_of_them = [(self.spare(), *given, content) for given, content in zip(wanted, contents, strict=True)]
+        self.ready()
+        if ids := [id for id, _, _ in wanted if id is not None]:
+            with self.naming():
+                self._all_free(ids)
+                return self._add_all(all_of_them, settings, tell)
+        return self._add_all(all_of_them, settings, tell)
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Be the only one who gives jobs names of his choice, meanwhile: no state may have one when it is given."""
+        folder = os.open(self.folder(PENDING), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            durable.lock_waiting(folder)
+            yield
+        finally:
+            os.close(folder)
+
+    def _add_all(self, wanted: list[tuple], settings: config.Settings, tell: Callable[[int], object]) -> list[Job]:
+        files, jobs = [], []
         together = len(wanted) if settings.fsync != "never" else 1  # else none waits for the others, and tmp/ stays small
         try:
             for i in range(0, len(wanted), together or 1):
-                self._add_together(all_of_them[i : i + together], files, jobs, settings, tell)
+                self._add_together(wanted[i : i + together], files, jobs, settings, tell)
         except (OSError, JobExists):
             self._take_back(files, jobs)
             raise
@@ -292,8 +309,9 @@ class Spool:
         """Return if no job has one of the ids, and none is given twice. Raises JobExists or NotAJob."""
         seen = set()
         for id in ids:
-            for state in STATES:
-                if os.path.lexists(self.path(state, check_id(id))):
+            check_id(id)
+            for state in (*STATES, *reversed(STATES)):  # it may move against the order of looking
+                if os.path.lexists(self.path(state, id)):
                     raise JobExists(f"{self.path(state, id)} is there already: choose another id, or remove it first")
             if id in seen:
                 raise JobExists(f"the id {id!r} is given twice: choose another")
@@ -375,21 +393,36 @@ class Spool:
         Where a part fits several, and only one of them is in the state `first`, that one is meant.
         Raises NoSuchJob, or AmbiguousJob with the candidates.
         """
-        part = os.path.basename(handle.rstrip("/"))
+        if "/" in handle.rstrip("/"):
+            return self._at(handle)
+        part = handle.rstrip("/")
         part = id_of(part) or part
         if not part:
             raise NoSuchJob("a job's id can't be empty")
         for _ in range(3):  # RACE: a job that moves against the order of our looking is missed: look again
-            if job := self._exact(part) or self._part(part, first):
+            if job := self._exact(part, first) or self._part(part, first):
                 return job
         raise NoSuchJob(f"no job fits {handle!r} in {self.root}: `queuectl list` shows them")
 
-    def _exact(self, id: str) -> Job | None:
+    def _at(self, path: str) -> Job:
+        """Return the job in the file of that path, or of STATE/NAME. Raises NoSuchJob."""
+        folder, name = os.path.split(path)
+        if not os.path.isdir(folder) and folder.removeprefix(f"{os.path.basename(self.root)}/") in STATES:
+            folder = self.folder(os.path.basename(folder))  # as seen from the spool, or from where it lies
+        state = os.path.basename(os.path.realpath(folder))
+        ours = state in STATES and os.path.realpath(folder) == os.path.realpath(self.folder(state))
+        if ours and (job := self.read(state, id_of(name) or name)):
+            return job
+        where = "there is no such job" if ours else f"it is no file of a state of {self.root}"
+        raise NoSuchJob(f"{path}: {where}: `queuectl list` shows them")
+
+    def _exact(self, id: str, first: str | None = None) -> Job | None:
         try:
             check_id(id)
         except NotAJob:
             return None
-        return next((job for state in SEARCH_ORDER if (job := self.read(state, id))), None)
+        order = SEARCH_ORDER if first is None else (first, *SEARCH_ORDER)
+        return next((job for state in order if (job := self.read(state, id))), None)
 
     def _part(self, part: str, first: str | None) -> Job | None:
         fits = {id: state for state in reversed(SEARCH_ORDER) for id in self.names(state) if part in id}
@@ -472,7 +505,10 @@ def find_root() -> tuple[str, bool]:
     """
     if named := os.environ.get("QUEUECTL_SPOOL"):
         return named, False
-    here = os.getcwd()
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise NotASpool("the current directory is gone: go to another, or name the spool by --spool") from None
     while True:
         near = os.path.join(here, "spool")
         found = sum(os.path.isdir(f"{near}/{state}") for state in STATES)
@@ -483,6 +519,19 @@ def find_root() -> tuple[str, bool]:
         here = os.path.dirname(here)
     state_home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return f"{state_home}/queuectl/spool", True
+
+
+def runs_one_day(spool: Spool, state: str, id: str, settings: config.Settings) -> bool:
+    """Tell whether the file may run by itself some day: it lies there, may be run at all, and is not held."""
+    path = spool.path(state, id)
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    if spool.distrust(found, settings) is not None or forbidden(path, found) is not None:
+        return False
+    job = spool.read(PENDING, id) if state == PENDING else None
+    return job is None or not (job.problem or "hold" in job.record)
 
 
 def read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:

@@ -35,7 +35,7 @@ MEND_EVERY = 5.0  # seconds between looks for what a crash left
 SAY_AGAIN = 60.0  # seconds until the same trouble is reported again
 QUICK_DEATH = 1.0  # seconds: a worker that dies sooner is not replaced before that time
 FORK_AGAIN = 2.0  # seconds until it is tried again to fork a worker
-HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 QUICK = 0.02  # seconds for what a worker got, of which it may get more then
 GARBAGE = 20_000  # new objects, until garbage is looked for
 MOST_AT_ONCE = 16
@@ -393,10 +393,14 @@ class Supervisor:
             hand.channel.send("stop" if how == 1 else "interrupt")
 
     def _catch_signals(self) -> Wakeup:
-        """Let TERM, HUP and INT ask to stop (again: to interrupt), and QUIT to interrupt; _tend() does it, between two deeds."""
+        """Let TERM, HUP and INT ask to stop (again: to interrupt), USR1 to stop however often, and QUIT to interrupt.
+
+        _tend() does it, between two deeds.
+        """
 
         def ask(number: int, _: object) -> None:
-            self._asked = 2 if number == signal.SIGQUIT else min(2, max(self._asked, self.stopping) + 1)
+            before = max(self._asked, self.stopping)
+            self._asked = {signal.SIGQUIT: 2, signal.SIGUSR1: max(1, before)}.get(number, min(2, before + 1))
 
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # of the lease that durable.is_written() takes
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who started us may ignore it, and then nobody could wait for a child

@@ -48,7 +48,7 @@ def let_pass(seconds):
 def queuectl(*words, spool=None, stdin="", check=False, env=None, cwd=None):
     """Run the command to its end and return it: returncode, stdout, stderr (text)."""
     return subprocess.run(
-        [*QUEUECTL, *map(str, words)],
+        [*QUEUECTL, *(word if isinstance(word, bytes) else str(word) for word in words)],
         input=stdin,
         capture_output=True,
         text=True,
@@ -157,6 +157,13 @@ def log(spool, id, number=1, stream="out"):
     """What the attempt printed, as bytes; b"" where there is no log."""
     path = Path(spool.log_path(id, number, stream))
     return path.read_bytes() if path.exists() else b""
+
+
+def watches(pid):
+    """Whether the process has an inotify descriptor: it waits for events."""
+    with contextlib.suppress(FileNotFoundError):  # it has just closed one
+        return any("inotify" in os.readlink(f"/proc/{pid}/fd/{each}") for each in os.listdir(f"/proc/{pid}/fd"))
+    return False
 
 
 def drop(spool, id, content, state="pending"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -10,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from kit import QUEUECTL, comes_to, drop, gone, pool, queuectl, until, where, workers
+from kit import QUEUECTL, comes_to, drop, gone, pool, queuectl, until, watches, where, workers
 
-from jobspool import say
+from jobspool import roster, say
 
 
 def cat(spool, state, id):
@@ -208,7 +209,7 @@ def test_handles_that_stand_for_a_job(spool, handle, wanted):
         ("pending", {}, 0, "no worker is running: queuectl start"),
         ("pending", {}, 500, "it may not run before its time, in 8 min; no worker is running: queuectl start"),
         ("done", {}, 0, "it is done, 0.0"),
-        ("dead", {}, 0, "moved there by hand, or not whole in time: queuectl retry x"),
+        ("dead", {}, 0, "moved there by hand, or not whole in time): queuectl retry x"),
         ("failed", FAILED, 500, "it waits for its 1st retry, due in 8 min: queuectl retry x"),
         ("pending", {"nonsense": 1}, 0, "it is never run: unknown key 'nonsense'"),
     ],
@@ -402,3 +403,169 @@ def test_what_the_whole_spool_does_is_told_as_json(spool):
     assert (added["state"], added["command"]) == ("pending", "true")
     edited = queuectl("edit", added["id"], "--json", spool=spool, env={"EDITOR": "sed -i s/true/false/", "VISUAL": ""})
     assert (json.loads(edited.stdout)["id"], json.loads(edited.stdout)["command"]) == (added["id"], "false")
+
+
+def test_a_second_stop_interrupts_nothing(spool, tmp_path):
+    with pool(spool):
+        drop(spool, "x", {"command": f"touch {tmp_path}/runs; until test -e {tmp_path}/end; do sleep 0.01; done"})
+        until((tmp_path / "runs").exists, "the job")
+        for _ in range(2):
+            assert queuectl("stop", "--timeout", "0.1", spool=spool).returncode == 75
+        (tmp_path / "end").touch()
+        assert len(comes_to(spool, "x", "done").attempts) == 1
+
+
+def test_a_wait_for_all_tells_of_the_dead(spool, tmp_path):
+    drop(spool, "old", {"command": "false"}, "dead")
+    drop(spool, "x", {"command": "true"})
+    with pool(spool):
+        assert queuectl("wait", spool=spool).returncode == 0
+        drop(spool, "y", {"command": f"until test -e {tmp_path}/end; do sleep 0.01; done; exit 3", "max_retries": 0})
+        until(lambda: spool.names("processing"), "the job")
+        wait = subprocess.Popen([*QUEUECTL, "wait", "--spool", spool.root])
+        until(lambda: watches(wait.pid), "its watch")
+        (tmp_path / "end").touch()
+        assert wait.wait(30) == 1
+
+
+def test_a_wait_does_not_wait_for_what_never_runs(spool):
+    for i in range(1100):
+        drop(spool, f"x{i}", {"command": "true", "hold": "so"})
+    os.mkfifo(spool.path("failed", "fifo"))
+    os.symlink("/nowhere", spool.path("processing", "link"))
+    assert queuectl("wait", "--timeout", "20", spool=spool).returncode == 0
+
+
+def test_a_cancelled_attempt_is_on_record(spool, tmp_path):
+    with pool(spool):
+        drop(spool, "x", {"command": f"touch {tmp_path}/runs; sleep 1034"})
+        until((tmp_path / "runs").exists, "the job")
+        queuectl("cancel", "x", "--reason", "enough", spool=spool, check=True)
+    [attempt] = spool.find("x").attempts
+    assert (attempt["number"], attempt["verdict"], attempt["reason"].endswith("enough")) == (1, "dead", True)
+    assert attempt["started"] <= attempt["ended"]
+    assert queuectl("doctor", spool=spool).returncode == 0
+
+
+def test_a_cancel_that_was_cut_short_is_given_again(spool, tmp_path):
+    with pool(spool):
+        stubborn = f"touch {tmp_path}/runs; trap '' TERM; sleep 1035"
+        drop(spool, "x", {"command": f"setsid sh -c {shlex.quote(stubborn)} & sleep 1036", "grace": 0.1})
+        until((tmp_path / "runs").exists, "the job")
+        [child] = [each.pid for each in roster.processes(spool) if each.job == "x" and b"1035" in cmdline(each.pid)][:1]
+        os.rename(spool.path("processing", "x"), spool.path("dead", "x"))  # as a cancel does that is killed then
+        queuectl("cancel", "x", spool=spool, check=True)
+        assert gone(child)
+        assert "cancelled" in spool.find("x").record
+
+
+def cmdline(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@pytest.mark.parametrize("redirect", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "words", ["enqueue true", "enqueue --from -", "list", "--help", "cancel -", "hold x --reason y", "start --drain", "top"]
+)
+def test_a_command_that_is_started_without_a_stream_does_what_it_can(spool, words, redirect):
+    drop(spool, "x", {"command": "true", "hold": "so"})
+    line = f"{shlex.join(QUEUECTL)} {words} {redirect}"
+    ran = subprocess.run(["sh", "-c", line], env={**os.environ, "QUEUECTL_SPOOL": spool.root}, capture_output=True, timeout=60)
+    assert b"Traceback" not in ran.stderr
+    assert ran.returncode in ((0, 2) if words == "cancel -" else (0,))
+
+
+def test_a_drained_pool_without_streams_has_run_all(spool):
+    drop(spool, "x", {"command": "echo here; cat"})
+    line = f"{shlex.join(QUEUECTL)} start --drain <&- >&- 2>&-"
+    subprocess.run(["sh", "-c", line], env={**os.environ, "QUEUECTL_SPOOL": spool.root}, check=True, timeout=60)
+    assert where(spool, "x") == ["done"]
+
+
+def test_a_hold_that_comes_during_an_edit_stays(spool, tmp_path):
+    drop(spool, "x", {"command": "true"})
+    editor = f"sh -c 'touch {tmp_path}/open; until test -e {tmp_path}/go; do sleep 0.01; done; sed -i s/true/false/ $0'"
+    edit = subprocess.Popen([*QUEUECTL, "edit", "x", "--spool", spool.root], env={**os.environ, "EDITOR": editor, "VISUAL": ""})
+    until((tmp_path / "open").exists, "the editor")
+    second = queuectl("edit", "x", spool=spool, env={"EDITOR": "true"})
+    assert (second.returncode, "is just being edited by" in second.stderr) == (1, True)
+    queuectl("hold", "x", "--reason", "keep me", spool=spool, check=True)
+    (tmp_path / "go").touch()
+    assert edit.wait(30) == 0
+    assert (spool.find("x").record["hold"], spool.find("x").record["command"]) == ("keep me", "false")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_edit_that_is_ended_leaves_the_job_as_it_was(spool, tmp_path, number):
+    drop(spool, "x", {"command": "true"})
+    editor = f"sh -c 'touch {tmp_path}/open; exec sleep 1037'"
+    edit = subprocess.Popen(
+        [*QUEUECTL, "edit", "x", "--spool", spool.root],
+        env={**os.environ, "EDITOR": editor, "VISUAL": ""},
+        start_new_session=True,
+    )
+    until((tmp_path / "open").exists, "the editor")
+    os.killpg(edit.pid, number)
+    assert edit.wait(30) == 128 + number
+    assert ("hold" in spool.find("x").record, os.listdir(f"{spool.root}/tmp")) == (False, [])
+
+
+def test_an_edit_of_a_killed_editor_is_taken_over(spool):
+    drop(spool, "x", {"command": "true", "hold": "edited by root, process 999999999"})
+    queuectl("edit", "x", spool=spool, env={"EDITOR": "sed -i s/true/false/", "VISUAL": ""}, check=True)
+    assert spool.find("x").record == {"command": "false"}
+
+
+@pytest.mark.parametrize("editor", [" ", 'vi "'])
+def test_an_editor_that_is_none_is_told_of(spool, editor):
+    drop(spool, "x", {"command": "true"})
+    ran = queuectl("edit", "x", spool=spool, env={"EDITOR": editor, "VISUAL": "", "PATH": "/nowhere"})
+    assert (ran.returncode, "Traceback" in ran.stderr, "hold" in spool.find("x").record) == (1, False, False)
+
+
+def test_no_odd_file_is_edited(spool, tmp_path):
+    (tmp_path / "theirs").write_text("{")
+    os.symlink(tmp_path / "theirs", spool.path("dead", "link"))
+    os.mkfifo(spool.path("dead", "fifo"))
+    for id in ("link", "fifo"):
+        ran = queuectl("edit", id, spool=spool, env={"EDITOR": "sed -i s/./x/", "VISUAL": ""})
+        assert (ran.returncode, "is not edited" in ran.stderr) == (1, True)
+    assert (os.path.islink(spool.path("dead", "link")), (tmp_path / "theirs").read_text()) == (True, "{")
+
+
+def test_what_is_refused_keeps_nobody_from_the_others(spool):
+    for id in ("a", "b"):
+        drop(spool, id, {"command": "true"}, "done")
+    ran = queuectl("again", "a", "nothing", "b", spool=spool)
+    assert (ran.returncode, spool.count("pending")) == (1, 2)
+    assert "no job fits 'nothing'" in ran.stderr
+    assert queuectl("rm", "--yes", "a", "nothing", "b", spool=spool).returncode == 1
+    assert spool.count("done") == 0
+
+
+def test_several_states_are_chosen_with_commas(spool):
+    for state in ("failed", "dead", "done"):
+        drop(spool, state, {"command": "true"}, state)
+    assert sorted(ids(queuectl("list", "-q", "--state", "failed,dead", spool=spool))) == ["dead", "failed"]
+
+
+def test_a_job_is_added_held(spool):
+    id = queuectl("enqueue", "true", "--hold", "for later", spool=spool, check=True).stdout.strip()
+    queuectl("start", "--drain", "--quiet", spool=spool, check=True)
+    assert where(spool, id) == ["pending"]
+    assert json.loads(queuectl("status", "--json", spool=spool).stdout)["warnings"] == []
+    assert f"queuectl release {id}" in queuectl("retry", id, spool=spool).stderr
+
+
+def test_lines_of_other_systems_are_jobs(spool, tmp_path):
+    (tmp_path / "jobs").write_bytes(b'\xef\xbb\xbf{"command": "true"}\r\ntrue\r\n')
+    queuectl("enqueue", "--from", tmp_path / "jobs", spool=spool, check=True)
+    queuectl("start", "--drain", "--quiet", spool=spool, check=True)
+    assert spool.count("done") == 2
+
+
+def test_a_directory_that_is_gone_is_named(spool, tmp_path):
+    line = f"mkdir {tmp_path}/d; cd {tmp_path}/d; rmdir {tmp_path}/d; {shlex.join(QUEUECTL)} enqueue true"
+    for env in ({"QUEUECTL_SPOOL": spool.root}, {}):
+        ran = subprocess.run(["sh", "-c", line], env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+        assert (ran.returncode in (1, 2), "the current directory is gone" in ran.stderr) == (True, True)

@@ -52,8 +52,27 @@ CASES = [
     (["stop"], 1, "no worker is running"),
     (["stop", "--timeout", "x"], 2, "--timeout takes a number"),
     (["worker"], 2, "queuectl worker start, queuectl worker stop"),
-    (["dlq"], 2, "queuectl dlq list"),
-    (["dlq", "lst"], 2, "queuectl dlq list"),
+    (["dlq", "lst"], 2, "queuectl dlq [list]"),
+    (["enqueue", "-"], 2, "queuectl enqueue --from - adds a job for each line"),
+    (["enqueue", "x", "--id", "@last"], 2, "such a name means something else"),
+    (["enqueue", "x", "--id", ""], 2, "an id can't be empty"),
+    (["enqueue", '{"command": "x", "cancelled": "y"}'], 2, "cancelled is the queue's to write"),
+    (["start", "--background"], 2, "unknown option --background: --detach runs them in the background"),
+    (["start", "-n", "2"], 2, "unknown option -n: --count=N"),
+    (["list", "--frobnicate"], 2, "unknown option --frobnicate: `queuectl list --help`"),
+    (["list", "--color=never", "--color=always"], 2, "--color is given twice"),
+    (["--spool", "a", "--spool=b", "list"], 2, "--spool is given twice"),
+    (["--spool", "", "list"], 2, "--spool needs a directory"),
+    (["list", "--spool", ""], 2, "--spool needs a directory"),
+    (["status", "there"], 2, "queuectl show there tells all about one job"),
+    (["clean", "--older-than", "10mm"], 2, "--older-than takes a time such as"),
+    (["clean", "--older-than", "1_0s"], 2, "--older-than takes a time such as"),
+    (["hold", "there", "--reason", b"\xff"], 2, "--reason is not UTF-8"),
+    (["cancel", "there", "--reason", b"\xff"], 2, "--reason is not UTF-8"),
+    (["rm", "/nowhere/dead/there.json"], 1, "it is no file of a state of"),
+    (["rm", "dead/there.json"], 1, "dead/there.json: there is no such job"),
+    (["ls"], 2, "queuectl list shows the jobs"),
+    (["list", "--state", "running"], 2, "did you mean 'processing'?"),
     (["dlq", "retry"], 2, "queuectl dlq retry"),
     (["dlq", "retry", "there"], 1, "there is pending, not dead: `dlq retry` takes dead jobs only"),
     (["cancel", ""], 1, "a job's id can't be empty"),
@@ -67,7 +86,7 @@ CASES = [
     (["enqueue", '["ls", "-l"]'], 2, 'a JSON list is no job: {"argv": ["ls", "-l"]} would be'),
     (["enqueue", '{"command": "x", "id": "a/b"}'], 2, "an id can't contain a slash"),
     (["enqueue", '{"command": "x", "id": "there"}'], 1, "is there already"),
-    (["list", "--state", "waiting"], 2, "there is no state 'waiting'. They are pending"),
+    (["list", "--state", "waiting"], 2, "there is no state 'waiting', did you mean 'pending'?"),
     (["dlq", "retry", "broken"], 1, "is not a whole job"),
     (["config", "--key", "max_retrys"], 2, "there is no setting 'max_retrys', did you mean 'max_retries'?"),
     (["config", "set", "max_retries", "many"], 2, "max_retries can't be 'many': it takes a whole number from 0"),
@@ -77,7 +96,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "status", "said"), CASES, ids=[" ".join(case[0])[:50] or "(empty)" for case in CASES])
+@pytest.mark.parametrize(
+    ("words", "status", "said"), CASES, ids=[" ".join(map(str, case[0]))[:50] or "(empty)" for case in CASES]
+)
 def test_an_error_says_what_was_wrong_and_what_to_type(spool, tmp_path, words, status, said):
     drop(spool, "there", {"command": "true"})
     drop(spool, "dead-one", {"command": "true"}, "dead")

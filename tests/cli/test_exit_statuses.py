@@ -1,13 +1,11 @@
 """The exit statuses of the manual's table: each is what a command really ends with."""
 
-import contextlib
-import os
 import re
 import signal
 import subprocess
 
 import pytest
-from kit import PATIENCE, QUEUECTL, TOP, drop, pool, queuectl, until
+from kit import PATIENCE, QUEUECTL, TOP, drop, pool, queuectl, until, watches
 
 
 def _table():
@@ -41,17 +39,12 @@ def _interrupted(spool):
     drop(spool, "waits", {"command": "true"})
     waiting = subprocess.Popen([*QUEUECTL, "wait", "waits", "--spool", spool.root], stderr=subprocess.DEVNULL)
     try:
-        until(lambda: _watches(waiting.pid))
+        until(lambda: watches(waiting.pid))
         waiting.send_signal(signal.SIGINT)
         return waiting.wait(PATIENCE)
     finally:
         waiting.kill()
         waiting.wait()
-
-
-def _watches(pid):
-    with contextlib.suppress(FileNotFoundError):  # it has just closed one
-        return any("inotify" in os.readlink(f"/proc/{pid}/fd/{each}") for each in os.listdir(f"/proc/{pid}/fd"))
 
 
 def _unread(spool):

@@ -59,7 +59,7 @@ def _told(monkeypatch):
         def stop(self):
             pass
 
-    monkeypatch.setattr(command, "_bar", lambda _: Bar())
+    monkeypatch.setattr(command, "_bar", lambda *_: Bar())
     monkeypatch.setattr(command.Progress, "AFTER", float("-inf"))
     monkeypatch.setattr(command.Progress, "EVERY", 0.0)
     monkeypatch.setattr(command.sys.stderr, "isatty", lambda: True, raising=False)

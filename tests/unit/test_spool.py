@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -408,9 +409,41 @@ def test_all_jobs_of_a_state_or_of_every_state_are_seen(spool):
 # ---- finding
 
 
+def test_a_path_means_that_file_and_no_other_of_its_name(spool, tmp_path, monkeypatch):
+    for state in ("pending", "dead"):
+        drop(spool, "x", {"command": state}, state)
+    monkeypatch.chdir(tmp_path / "..")
+    for path in (f"{spool.root}/dead/x.json", "dead/x.json", "spool/dead/x"):
+        assert spool.find(path).state == "dead"
+    assert (spool.find("x").state, spool.find("x", "dead").state) == ("pending", "dead")
+    monkeypatch.chdir(spool.folder("dead"))
+    assert spool.find("./x.json").state == "dead"
+    for path in ("/nowhere/dead/x.json", f"{spool.root}/done/x.json", f"{spool.root}/logs/x.json", f"{tmp_path}/x.json"):
+        with pytest.raises(NoSuchJob):
+            spool.find(path)
+
+
+def test_an_id_that_is_given_twice_at_once_is_one_job(spool):
+    names = [f"x{i}" for i in range(20)]
+
+    def add(_):
+        added = 0
+        for id in names:
+            try:
+                spool.add("true", id=id)
+                added += 1
+            except JobExists:
+                pass
+        return added
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(add, range(4))) == len(names)
+
+
 @pytest.mark.parametrize("handle", ["20261124T101530.123456-k7m3q9", "k7m3q9", "7m3", "20261124T101530.123456-k7m3q9.json",
                                     "spool/failed/20261124T101530.123456-k7m3q9.json"])  # fmt: skip
-def test_a_job_is_found_by_its_id_a_part_its_file_or_its_path(spool, handle):
+def test_a_job_is_found_by_its_id_a_part_its_file_or_its_path(spool, handle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     drop(spool, "20261124T101530.123456-k7m3q9", {"command": "x"}, "failed")
     drop(spool, "other", {"command": "x"}, "done")
     found = spool.find(handle)
