@@ -73,7 +73,7 @@ class Channel:
     def receive(self) -> list[dict]:
         """Return the next messages, none when there are none yet. Raises EOFError when the other end has gone."""
         try:
-            content = self._end.recv(LARGEST, socket.MSG_DONTWAIT)
+            content = self._receive()
         except BlockingIOError:
             return []
         except OSError:
@@ -81,6 +81,12 @@ class Channel:
         if not content:
             raise EOFError
         return json.loads(content.decode())
+
+    def _receive(self) -> bytes:
+        try:
+            return self._end.recv(LARGEST, socket.MSG_DONTWAIT)
+        except ConnectionResetError:  # it went with orders unread, which is told before what it has said itself
+            return self._end.recv(LARGEST, socket.MSG_DONTWAIT)
 
     def close(self) -> None:
         """Close this end: the other is told so."""

@@ -1,5 +1,7 @@
 """What a supervisor and its worker say to each other."""
 
+import pytest
+
 from jobspool.channel import Channel
 
 
@@ -21,3 +23,13 @@ def test_a_text_without_end_is_cut():
     assert ours.send("trouble", why="x" * 1_000_000, about=None)
     [said] = theirs.receive()
     assert (said["about"], len(said["why"]) < 3000) == (None, True)
+
+
+def test_what_was_said_by_one_that_went_with_orders_unread_is_heard():
+    ours, theirs = Channel.pair()
+    ours.send("look")
+    theirs.send("ended", id="x")
+    theirs.close()
+    assert ours.receive() == [{"kind": "ended", "id": "x"}]
+    with pytest.raises(EOFError):
+        ours.receive()
