@@ -79,6 +79,8 @@ A job is one JSON file, its directory is its state, mv is the API.
   retry JOB...          try them again, now
   edit JOB              in your editor
   hold, release JOB...  let them wait, let them go
+  front, back JOB...    next in line, or last; priority JOB N
+  group [NAME]          limits: how many at once, how often
   pause, resume         let nothing new start; go on
   rm JOB..., clean      remove them and their logs; the old ones
   dlq list              the jobs that used up their tries
@@ -124,12 +126,23 @@ JOB_OPTIONS = """\
   --exits=<list>          What exit codes mean: 3=done,64=dead,65=retry,75=snooze.
   --snooze=<time>         How long it waits when it snoozes (exit 75), which is not counted as a try.
   --priority=<n>          Higher runs first; 0 without it.
+  --group=<name>          Of this group, whose limits hold: queuectl group.
+  --lock=<names>          Never beside another job with one of these locks: db,disk.
+  --slots=<list>          What it takes of what there is of the setting `slots`: gpu=1,license=2.
+  --after=<jobs>          Not before these jobs are done: k7m3q9,p4x1z8.
+  --after-any=<jobs>      Not before these have ended, done or dead.
+  --after-fail=<jobs>     Only when these are dead; when one is done, it is given up.
+  --dead-parent=<what>    What comes of it when a job of --after is dead: wait (until that is tried again), cancel, run.
   --cwd=<dir>             Run there; in the current directory without it.
   --env=<pair>            NAME=VALUE for the job's environment; may be repeated.
   --hold=<reason>         Let it wait until it is released.
   --name=<text>           A name for people.
   --tag=<text>            A word to choose jobs by; may be repeated.
   --id=<id>               The id, instead of a new one.
+  --unique=<key>          The id, too; where such a job waits or runs, add none, and print its id.
+  --unique-for=<time>     And for so long behind its end.
+  --replace               But let the one that waits be this one: the last that is added counts.
+  --fail                  But exit 1.
 """
 ENQUEUE = f"""\
 Add a job and print its id.
@@ -161,13 +174,16 @@ Examples:
 
 
 def enqueue(words: dict) -> int:
-    options = _options(words)
-    records = [(record.pop("id", None), _with_options(record, options, words)) for record in _records(words)]
-    if words["--id"] and len(records) != 1:
-        raise Wrong("--id names one job, and this would add several")
+    records = _records(words)
+    if (words["--id"] or words["--unique"]) and len(records) != 1:
+        raise Wrong("--id and --unique name one job, and this would add several")
     start = _start(words)
     _check_id(words["--id"])
     spool = open_spool(words)
+    options = _options(words, spool)
+    records = [(record.pop("id", None), _with_options(record, options, words)) for record in records]
+    if words["--unique"] is not None:
+        return _enqueue_unique(spool, records[0][1], start, words)
     with Progress("adding jobs", len(records), words["--quiet"]) as progress:
         jobs = spool.add_many(
             [(id if words["--id"] is None else words["--id"], record, start) for id, record in records], progress.tell
@@ -179,6 +195,31 @@ def enqueue(words: dict) -> int:
     if not words["--quiet"]:
         _tell_of_workers(spool)
     return _see_ended(spool, jobs, words) if words["--wait"] or words["--follow"] else 0
+
+
+def _enqueue_unique(spool: Spool, record: dict, start: float | None, words: dict) -> int:
+    job = _added_unique(spool, record, start, words)
+    print(json.dumps(as_json(spool, job)) if words["--json"] else printable(job.id), flush=True)
+    if not words["--quiet"]:
+        _tell_of_workers(spool)
+    return _see_ended(spool, [job], words) if words["--wait"] or words["--follow"] else 0
+
+
+def _added_unique(spool: Spool, record: dict, start: float | None, words: dict) -> Job:
+    """Add the job, or return the one of that key that there is. Raises Wrong, JobExists."""
+    from jobspool import hands
+    from jobspool.job import quoted
+
+    if words["--id"] is not None or (words["--replace"] and words["--fail"]):
+        raise Wrong("give one of --id and --unique, and one of --replace and --fail")
+    key = quoted(words["--unique"])
+    _check_id(key)
+    within = _seconds_of(words, "--unique-for") or 0.0
+    policy = "replace" if words["--replace"] else "fail" if words["--fail"] else "skip"
+    job, added = hands.add_unique(spool, key, record, start, within, policy, spool.settings())
+    if not added and not words["--quiet"]:
+        talk_to_person(f"{printable(job.id)} is {job.state} already")
+    return job
 
 
 def _check_id(id: str | None) -> None:
@@ -314,7 +355,7 @@ def _is_list(word: str) -> bool:
         return False  # [ is a command, too
 
 
-def _options(words: dict) -> dict:
+def _options(words: dict, spool: Spool) -> dict:
     """Return what the options say of the job."""
     options = {
         "max_retries": _number_of(words, "--max-retries"),
@@ -328,6 +369,11 @@ def _options(words: dict) -> dict:
         "exits": _setting_of(words, "exits"),
         "backoff_base": _number_of(words, "--backoff-base"),
         "priority": _number_of(words, "--priority"),
+        "group": _word_of(words, "--group"),
+        "locks": _list_of(words, "--lock", "locks"),
+        "slots": _setting_of(words, "slots"),
+        **{word: _parents_of(words, spool, word) for word in PARENTS},
+        "dead_parent": _word_of(words, "--dead-parent"),
         "cwd": _cwd_of(words["--cwd"]),
         "env": _env_of(words["--env"]),
         "hold": words["--hold"],
@@ -418,6 +464,33 @@ def _setting_of(words: dict, name: str) -> object:
         return value_of(name, words[f"--{name}"])
     except WrongValue as error:
         raise Wrong(str(error).replace(name, f"--{name}", 1)) from None
+
+
+def _word_of(words: dict, option: str) -> str | None:
+    """Return the text of the option, where the job's word of that name may be so. Raises Wrong."""
+    return None if words[option] is None else _as_word(option, words[option], words[option])
+
+
+def _list_of(words: dict, option: str, word: str) -> list[str] | None:
+    """Return the words between commas. Raises Wrong."""
+    if words[option] is None:
+        return None
+    from jobspool.job import WORDS
+
+    found = [each.strip() for each in words[option].split(",")]
+    if problem := WORDS[word](found):
+        raise Wrong(f"{option} {words[option]}: it {problem}")
+    return found
+
+
+PARENTS = ("after", "after_any", "after_fail")
+
+
+def _parents_of(words: dict, spool: Spool, word: str) -> list[str] | None:
+    """Return the ids of the jobs that the option names. Raises Wrong, NoSuchJob, AmbiguousJob."""
+    option = f"--{word.replace('_', '-')}"
+    handles = words[option]
+    return None if handles is None else [find(spool, each.strip()).id for each in handles.split(",")]
 
 
 def _start(words: dict) -> float | None:
@@ -909,6 +982,7 @@ SELECTION = """\
   --state=<state>   Only jobs in this state, or these: pending, processing, done (or completed), failed,dead.
   --name=<glob>     Only jobs with a name like this, as 'nightly*'.
   --tag=<text>      Only jobs with this tag.
+  --group=<name>    Only jobs of this group.
   --since=<age>     Only jobs that came to their state within this time: 90s, 10m, 1h, 7d.
   --grep=<text>     Only jobs with this text in their command.
 """
@@ -917,7 +991,7 @@ WHICH = """\
 A JOB is any part of an id that fits one job only, @last (the one that was added last), @failed (the one that failed last),
 or - for ids on stdin, as `queuectl list -q` prints them.
 """
-CHOICES = ("--state", "--name", "--tag", "--since", "--grep")
+CHOICES = ("--state", "--name", "--tag", "--group", "--since", "--grep")
 
 
 def chosen(spool: Spool, words: dict, first: str | None = None, states: Iterable[str] = STATES) -> list[Job]:
@@ -967,6 +1041,8 @@ def _fits(job: Job, words: dict) -> bool:
         if not fnmatchcase(job.record.get("name", ""), words["--name"]):
             return False
     if words["--tag"] is not None and words["--tag"] not in job.record.get("tags", ()):
+        return False
+    if words["--group"] is not None and job.record.get("group") != words["--group"]:
         return False
     return words["--grep"] is None or words["--grep"] in job.command
 
@@ -1332,13 +1408,14 @@ def _diagnosis(spool: Spool, found: list, fixed: list, left: list) -> str:
 
 
 LIST = f"""\
-List the jobs, newest last.
+List the jobs, newest last; those that are pending (--state pending) in the order in which they will run.
 
 Usage:
   queuectl list [options]
 
 Options:
 {SELECTION}  --limit=<n>       Only the n that were added last.
+  --tree            Each job below the one that it comes after.
   --sort=<field>    In the order of this field, -field for the reverse: as in --format, and time.
   --format=<text>   A line for each job with the fields that stand in braces: '{{handle}} {{state}} {{exit}}'. There are id,
                     handle, state, name, command, priority, tries, when, reason, exit, duration, added and all words of the
@@ -1359,6 +1436,13 @@ def list_(words: dict) -> int:
     spool = open_spool(words)
     settings = _settings_or_default(spool)
     jobs = selected(spool, words, limit=limit)
+    if words["--state"] == PENDING and not words["--sort"]:
+        jobs = sorted(jobs, key=lambda job: say.rank(job, settings.priority_aging))
+    if words["--tree"]:
+        jobs, depths = _as_tree(jobs)
+        rows = [[*_row(job, settings)[:-1], "  " * depths[job.id] + (job.command or job.problem or "")] for job in jobs]
+        print_table(("job", "state", "tries", "when", "exit", "command"), rows)
+        return 0
     if words["--sort"]:
         jobs = _sorted(jobs, words["--sort"], settings)
     if words["--format"] is not None:
@@ -1381,6 +1465,27 @@ def list_(words: dict) -> int:
     rows = [_row(job, settings) for job in jobs]
     print_table(("job", "state", "tries", "when", "exit", "command"), rows)
     return 0
+
+
+def _as_tree(jobs: list[Job]) -> tuple[list[Job], dict[str, int]]:
+    """Return the jobs, each behind the first that it comes after, and how deep each lies."""
+    from jobspool.admission import parents
+
+    known = {job.id: job for job in jobs}
+    children: dict[str | None, list[Job]] = {}
+    for job in jobs:
+        children.setdefault(
+            next((parent for parent in parents(job.record) if parent in known and parent != job.id), None), []
+        ).append(job)
+    found, depths, left = [], {}, [(job, 0) for job in reversed(children.get(None, []))]
+    while left:
+        job, depth = left.pop()
+        if job.id not in depths:
+            depths[job.id] = depth
+            found.append(job)
+            left += [(child, depth + 1) for child in reversed(children.get(job.id, []))]
+    circling = [job for job in jobs if job.id not in depths]  # they come after themselves
+    return [*found, *circling], {**{job.id: 0 for job in circling}, **depths}
 
 
 def _elsewhere(spool: Spool, words: dict) -> str:
@@ -1752,6 +1857,152 @@ def release(words: dict) -> int:
     return _each(spool, jobs, words, lambda job: hands.release(spool, job, settings))
 
 
+PRIORITY = f"""\
+Give jobs that wait another priority: higher runs first, within one priority the oldest.
+
+Usage:
+  queuectl priority [options] [--] [<job>...]
+
+{WHICH}
+The number comes last: queuectl priority JOB... N
+
+Options:
+  --to=<n>          The same: as queuectl priority --state pending --to 5.
+{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl priority k7m3q9 10
+  queuectl priority --tag nightly -5
+"""
+
+
+def priority(words: dict) -> int:
+    from jobspool import hands
+
+    number = _number_of({**words, "--priority": words["--to"]}, "--priority")
+    if number is None:
+        raise Wrong("which priority? queuectl priority JOB N")
+    spool = open_spool(words)
+    settings = spool.settings()
+    jobs = chosen(spool, words, states=(PENDING, FAILED))
+    return _each(spool, jobs, words, lambda job: hands.change(spool, job, {"priority": number}, settings))
+
+
+def _with_priority(words: list[str]) -> list[str]:
+    """Return the words with the number that comes last as an option, which docopt takes also where it is negative."""
+    return [*words[:-1], f"--to={words[-1]}"] if re.fullmatch(r"[+-]?\d+", words[-1]) and len(words) > 1 else words
+
+
+FRONT = f"""\
+Let jobs that wait be the next to run: with the highest priority there is, and before all others of it.
+
+Usage:
+  queuectl front [options] [--] [<job>...]
+
+{WHICH}
+Options:
+{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl front k7m3q9
+"""
+
+
+def front(words: dict) -> int:
+    from jobspool import hands
+
+    spool = open_spool(words)
+    settings = spool.settings()
+    jobs = chosen(spool, words, states=(PENDING,))
+    return _each(spool, reversed(jobs), words, lambda job: hands.to_front(spool, job, settings))
+
+
+BACK = f"""\
+Let jobs that wait be the last to run of their priority: as `touch` does.
+
+Usage:
+  queuectl back [options] [--] [<job>...]
+
+{WHICH}
+Options:
+{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+
+Examples:
+  queuectl back k7m3q9
+"""
+
+
+def back(words: dict) -> int:
+    from jobspool import hands
+
+    spool = open_spool(words)
+    return _each(spool, chosen(spool, words, states=(PENDING,)), words, lambda job: hands.to_back(spool, job))
+
+
+GROUP = """\
+Show the groups of jobs, or change the limits of one: running workers take them up at once.
+
+Usage:
+  queuectl group [options] [<name>]
+
+Options:
+  --concurrency=<n>   No more than n of its jobs run at once; none: any number.
+  --rate=<rate>       No more begin: 10/m, 3/10s; none: any number.
+  --weight=<w>        Its share beside other groups, which have 1; none: they run in the order in which all came.
+  --pause             Let none of its jobs start.
+  --resume            Let them start again.
+  --json              One JSON object a line.
+  --spool=<dir>       The spool to use.
+  -h --help           Print this.
+
+Examples:
+  queuectl group crawl --concurrency 2 --rate 10/m
+  queuectl group crawl --pause
+"""
+
+
+def group(words: dict) -> int:
+    from jobspool import config as settings
+
+    spool = open_spool(words)
+    changes = {name: words[f"--{name}"] for name in ("concurrency", "rate", "weight") if words[f"--{name}"] is not None}
+    if words["--pause"] or words["--resume"]:
+        changes["paused"] = "true" if words["--pause"] else "none"
+    if changes and words["<name>"] is None:
+        raise Wrong("which group? queuectl group NAME [--concurrency N] [--rate 10/m] [--pause]")
+    if changes:
+        spool.ready()
+        settings.change_group(spool.root, words["<name>"], changes, spool.spare(), spool.file_mode(spool.settings()))
+    return _show_groups(spool, words)
+
+
+def _show_groups(spool: Spool, words: dict) -> int:
+    groups = spool.settings().groups
+    counts: dict[str, dict[str, int]] = {name: {} for name in groups if words["<name>"] in (None, name)}
+    for state in MAY_RUN:
+        for job in spool.jobs(state):
+            name = job.record.get("group")
+            if name is not None and words["<name>"] in (None, name):
+                found = counts.setdefault(name, {})
+                found[state] = found.get(state, 0) + 1
+    rows = [
+        {"group": name, **{state: counts[name].get(state, 0) for state in MAY_RUN}, **groups.get(name, {})}
+        for name in sorted(counts)
+    ]
+    if words["--json"]:
+        print("".join(f"{json.dumps(row)}\n" for row in rows), end="")
+        return 0
+    heads = ("group", "pending", "failed", "running", "concurrency", "rate", "weight", "paused")
+    shown = [[str(row.get("processing" if head == "running" else head, "-")) for head in heads] for row in rows]
+    print_table(heads, [[*row[:-1], "yes" if row[-1] == "True" else "no"] for row in shown]) if rows else talk_to_person(
+        f"no groups in {spool.root}: queuectl enqueue --group NAME adds jobs to one"
+    )
+    return 0
+
+
 PAUSE = """\
 Let nothing new start, in the whole spool; what runs goes on. The same as `touch paused` in it.
 
@@ -2040,6 +2291,7 @@ Options:
   --state=<state>      Of this state: done (without it), pending, failed or dead.
   --name=<glob>        Only jobs with a name like this, as 'nightly*'.
   --tag=<text>         Only jobs with this tag.
+  --group=<name>       Only jobs of this group.
   --since=<age>        Only jobs that came to their state within this time.
   --grep=<text>        Only jobs with this text in their command.
   --spool=<dir>        The spool to use.
@@ -2601,12 +2853,12 @@ def run_(words: dict) -> int:
         [record] = _records(words)
     except Wrong as error:
         raise Wrong(str(error).replace("queuectl enqueue", "queuectl run")) from None
-    given = record.pop("id", None)
+    given = record.pop("id", None) if words["--id"] is None else words["--id"]
     _check_id(words["--id"])
     spool = open_spool(words)
-    [job] = spool.add_many(
-        [(given if words["--id"] is None else words["--id"], _with_options(record, _options(words), words), _start(words))]
-    )
+    record = _with_options(record, _options(words, spool), words)
+    job = _added_unique(spool, record, _start(words), words) if words["--unique"] is not None else None
+    [job] = [job] if job else spool.add_many([(given, record, _start(words))])
     here = _start_here(spool, job.id) if words["--now"] else None
     guard = _ended_in_order() if here else nullcontext()
     if not words["--quiet"]:
@@ -2740,6 +2992,10 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "retry": (RETRY, retry),
     "hold": (HOLD, hold),
     "release": (RELEASE, release),
+    "priority": (PRIORITY, priority),
+    "front": (FRONT, front),
+    "back": (BACK, back),
+    "group": (GROUP, group),
     "pause": (PAUSE, pause),
     "resume": (RESUME, resume),
     "rm": (RM, rm),
@@ -2897,6 +3153,7 @@ def _parsed(usage: str, words: list[str]) -> dict:
     from docopt import DocoptExit, docopt, parse_options
 
     words = [_signal_option(word) for word in words] if words[0] == "kill" else words
+    words = _with_priority(words) if words[0] == "priority" else words
     options = parse_options(usage)
     typed = _typed(usage, words, options)
     try:

@@ -17,7 +17,7 @@ import os
 import time
 from collections import namedtuple
 
-from jobspool import durable, names, roster
+from jobspool import admission, durable, locks, names, roster
 from jobspool.errors import NotAJob
 from jobspool.job import check_id, iso, last_mark, last_moment, parse, same_time, too_late, waits_until, written
 from jobspool.retry import INTERRUPTED, SNOOZED
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from jobspool.spool import Spool
 
 # Why a file wasn't claimed: gone, held (its lock), early (before its time), late, twin (its name runs), unfit (no whole job),
-# unsafe (not to be run at all), unreadable (the disk fails there). `why` is for people.
-Refused = namedtuple("Refused", "kind why", defaults=("",))
+# unsafe (not to be run at all), unreadable (the disk fails there), parent (of which it waits), full (what `why` names is used up,
+# `until` then). `why` is for people.
+Refused = namedtuple("Refused", "kind why until", defaults=("", None))
 
 # The file in tmp/ that an outcome is written to: it has the blocks for `length` bytes, and is locked.
 Room = namedtuple("Room", "path descriptor length")
@@ -60,6 +61,7 @@ class Claim:
         self.descriptor = descriptor
         self.place = spool.path(state, id)
         self.room: Room | None = None
+        self.tokens: list[locks.Token] = []  # of what is limited
         self.see(record, found)
 
     def see(self, record: dict, found: os.stat_result) -> None:
@@ -120,8 +122,10 @@ class Claim:
             durable.stamp_now(self.descriptor, self.mtime)
 
     def release(self) -> None:
-        """Let go of the lock, and of the room."""
+        """Let go of the lock, of the tokens, and of the room."""
         self.give_up_room()
+        locks.release(self.tokens)
+        self.tokens = []
         os.close(self.descriptor)
 
     def reserve(self, size: int, settings: Settings) -> None:
@@ -354,7 +358,21 @@ def _take(claim: Claim, settings: Settings) -> Claim | Refused:
             return record
         claim.see(record, found)
         claim.reserve(found.st_size, settings)
+    if admission.concerns(claim.record) and (refused := _admit(claim, settings)):
+        return refused
     return _rename(claim)
+
+
+def _admit(claim: Claim, settings: Settings) -> Refused | None:
+    """Take what the job needs beside a worker; return why that is not to be had."""
+    waits = admission.waits_for(claim.record, lambda id: claim.spool.state_of(id) or DONE)  # whoever offered it has seen to that
+    if waits:
+        return Refused("parent", waits.why)
+    taken = locks.take(claim.spool, claim.record, settings)
+    if isinstance(taken, locks.Full):
+        return Refused("full", *taken)
+    claim.tokens = taken
+    return None
 
 
 def _look(spool: Spool, id: str, descriptor: int, found: os.stat_result, settings: Settings) -> dict | Refused:

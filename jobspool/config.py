@@ -23,7 +23,16 @@ FOREVER = "forever"
 BACKOFF = f"one of {', '.join(BACKOFFS)}, or a list of times, as 10s,1m,10m"
 EXITS = "a list of exit codes and what they mean, as 3=done,64=dead,75=retry"
 
-# low, high: the range; or low is the words that may be chosen, or one of KEEP, BACKOFF and EXITS.
+SLOTS = "a list of what there is and how many of it, as gpu=2,license=5"
+GROUPS = "an object of groups, each with some of concurrency, rate (10/m), weight and paused: queuectl group changes them"
+GROUP_WORDS = {
+    "concurrency": lambda value: isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024,
+    "rate": lambda value: isinstance(value, str) and _is_rate(value),
+    "weight": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0.001 <= value <= 1000,
+    "paused": lambda value: isinstance(value, bool),
+}
+
+# low, high: the range; or low is the words that may be chosen, or one of KEEP, BACKOFF, EXITS, SLOTS and GROUPS.
 Setting = namedtuple("Setting", "name default unit low high meaning")
 
 SETTINGS = {
@@ -36,6 +45,16 @@ SETTINGS = {
         Setting("backoff_jitter", 0.1, "share", 0.0, 10.0, "a random share of the wait, up to this, is added to it"),
         Setting("exits", {}, "", EXITS, None, "what exit codes mean, beside 0=done and 75=snooze"),
         Setting("snooze", 60, "seconds", 0.0, TEN_YEARS, "how long a job waits that snoozes"),
+        Setting("groups", {}, "", GROUPS, None, "limits of groups of jobs"),
+        Setting("slots", {}, "", SLOTS, None, "what jobs may take some of, and how many there are"),
+        Setting(
+            "priority_aging",
+            None,
+            "seconds",
+            0.001,
+            TEN_YEARS,
+            "waiting for so long makes up for one of priority; none: it doesn't",
+        ),
         Setting("timeout", None, "seconds", 0.001, TEN_YEARS, "how long an attempt may take; none: as long as it likes"),
         Setting("grace", 10, "seconds", 0.0, 86_400.0, "the time between TERM and KILL when an attempt is ended"),
         Setting("workers", 1, "workers", 1, 1024, "how many workers start without --count"),
@@ -77,7 +96,7 @@ class Settings:
         return Settings({**self.given, **own})
 
 
-RULES = {*SETTINGS, *OF_A_JOB}
+RULES = {*SETTINGS, *OF_A_JOB} - {"slots", "groups"}  # of the settings, a job's own words win over these
 
 
 def name_of(word: str) -> str:
@@ -116,7 +135,7 @@ def checked(name: str, value: object) -> object:
     elif setting.low == KEEP:
         good = keep_of(value) is not None
     elif setting.low in READ:
-        good = WORDS[name](value) is None
+        good = CHECKED.get(name, WORDS.get(name))(value) is None
     else:
         kind = int if _is_whole(setting) else (int, float)
         good = isinstance(value, kind) and not isinstance(value, bool) and setting.low <= value <= setting.high
@@ -141,7 +160,42 @@ def exits_of(text: str) -> dict | str:
     return {code: meaning for code, equals, meaning in pairs} if all(equals for _, equals, _ in pairs) else text
 
 
-READ = {BACKOFF: backoff_of, EXITS: exits_of}
+def slots_of(text: str) -> dict | str:
+    """Return what a person typed of slots, as gpu=2; as it is what can't be that."""
+    pairs = exits_of(text)
+    if isinstance(pairs, dict) and all(map(str.isdecimal, pairs.values())):
+        return {name: int(count) for name, count in pairs.items()}
+    return text
+
+
+def groups_of(text: str) -> object:
+    """Return the groups that a person typed as JSON; as it is what can't be that."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _groups(value: object) -> str | None:
+    good = isinstance(value, dict) and all(
+        isinstance(group, dict) and all(word in GROUP_WORDS and GROUP_WORDS[word](given) for word, given in group.items())
+        for group in value.values()
+    )
+    return None if good else GROUPS
+
+
+def _is_rate(text: str) -> bool:
+    from jobspool.admission import rate
+
+    try:
+        rate(text)
+    except ValueError:
+        return False
+    return True
+
+
+READ = {BACKOFF: backoff_of, EXITS: exits_of, SLOTS: slots_of, GROUPS: groups_of}
+CHECKED = {"groups": _groups}
 
 
 def rule(setting: Setting) -> str:
@@ -229,7 +283,8 @@ def _checked_file(path: str, given: object) -> dict:
 def change(root: str, name: str, value: object, spare: str, mode: int) -> Settings:
     """Set the setting, or unset it where `value` is Ellipsis, and return the settings when they are on the disk.
 
-    Two changes at once are both kept: the file is read and replaced under a lock on the spool's directory.
+    A `value` that can be called gets the old one, and returns the new one. Two changes at once are both kept: the file is read
+    and replaced under a lock on the spool's directory.
     """
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -238,11 +293,33 @@ def change(root: str, name: str, value: object, spare: str, mode: int) -> Settin
         if value is ...:
             given.pop(name, None)
         else:
-            given[name] = value
+            given[name] = value(getattr(Settings(given), name)) if callable(value) else value
         durable.replace(f"{root}/{FILE}", spare, written(given), mode)
     finally:
         os.close(folder)
     return Settings(given)
+
+
+def change_group(root: str, name: str, changes: dict[str, str], spare: str, mode: int) -> Settings:
+    """Change the limits of the group as a person typed them, "none" for no limit. Returns as change() does. Raises WrongValue."""
+    new = {word: None if text.lower() == "none" else _group_value(word, text) for word, text in changes.items()}
+
+    def changed(groups: dict) -> dict:
+        group = {word: value for word, value in {**groups.get(name, {}), **new}.items() if value is not None}
+        return {each: limits for each, limits in {**groups, name: group}.items() if limits}
+
+    return change(root, "groups", changed, spare, mode)
+
+
+def _group_value(word: str, text: str) -> object:
+    try:
+        value = text if word == "rate" else text == "true" if word == "paused" else number(text)
+    except ValueError:
+        value = text
+    if not GROUP_WORDS[word](value):
+        rules = {"concurrency": "a whole number from 1 to 1024", "rate": "10/m, 3/10s or the like", "weight": "a number above 0"}
+        raise WrongValue(f"--{word} can't be {text!r}: it takes {rules[word]}, or none")
+    return value
 
 
 def written(given: dict) -> bytes:

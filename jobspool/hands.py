@@ -13,7 +13,7 @@ from signal import SIGKILL, SIGTERM
 
 from jobspool import claim as claims
 from jobspool import durable, process, recovery, retention, roster
-from jobspool.errors import NoSuchJob, QueueError, TryAgain
+from jobspool.errors import JobExists, NoSuchJob, QueueError, TryAgain
 from jobspool.job import iso, seconds, waits_until
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
@@ -186,6 +186,79 @@ def remove(spool: Spool, job: Job) -> None:
         gone = False
     if not gone:
         raise NoSuchJob(f"{job.id} is no longer in {job.state}/: somebody was quicker")
+
+
+def change(spool: Spool, job: Job, words: dict, settings: Settings) -> None:
+    """Let the waiting job's file have these words. Raises QueueError where it doesn't wait."""
+    _change(spool, job, (PENDING, FAILED), lambda record: {**record, **words}, settings)
+
+
+def to_front(spool: Spool, job: Job, settings: Settings) -> None:
+    """Let the pending job be the next one: of the highest priority that any has, and older than the oldest of that."""
+    _refuse(job, (PENDING,), "put in front")
+    others = [each for each in spool.jobs(PENDING) if each.id != job.id and not each.problem and "hold" not in each.record]
+    highest = max((each.record.get("priority", 0) for each in others), default=0)
+    oldest = min((each.mtime for each in others if each.record.get("priority", 0) == highest), default=spool.now())
+    if max(highest, job.record.get("priority", 0)) != job.record.get("priority", 0):
+        change(spool, job, {"priority": highest}, settings)
+    _stamp(spool, job, min(oldest, spool.now()) - 0.001)
+
+
+def to_back(spool: Spool, job: Job) -> None:
+    """Let the pending job be the last one of its priority."""
+    _refuse(job, (PENDING,), "put back in line")
+    _stamp(spool, job, spool.now())
+
+
+def _stamp(spool: Spool, job: Job, mtime: float) -> None:
+    try:
+        durable.stamp_now(spool.path(PENDING, job.id), mtime)
+    except FileNotFoundError:
+        raise NoSuchJob(f"{job.id} is no longer in {PENDING}/: somebody was quicker") from None
+
+
+def add_unique(
+    spool: Spool, id: str, record: dict, start: float | None, within: float, policy: str, settings: Settings
+) -> tuple[Job, bool]:
+    """Add the job under that id unless one of that name waits or runs, or has ended less than `within` seconds ago.
+
+    Returns it, or with the policy "skip" the other one, and whether it was added. With "replace" one that waits becomes this
+    one; if it runs, this one waits for its end. With "fail" raises JobExists. The name decides: whoever drops a file under it
+    takes part.
+    """
+    with spool.naming():
+        other = _other(spool, id, within)
+        if other is not None and policy == "replace":
+            if other.state in (PENDING, FAILED) and _replaced(spool, other, record, start, settings):
+                return spool.read(PENDING, id) or other, True
+        elif other is not None:
+            if policy == "fail":
+                raise JobExists(f"{id} is {other.state} already")
+            return other, False
+        return spool.put(id, record, start), True
+
+
+def _other(spool: Spool, id: str, within: float) -> Job | None:
+    """Return the job of that name that waits or runs, or that ended within so many seconds."""
+    state = spool.state_of(id)
+    job = spool.read(state, id) if state else None
+    if job is None or (state in (DONE, DEAD) and (not within or spool.now() - job.mtime > within)):
+        return None
+    return job
+
+
+def _replaced(spool: Spool, other: Job, record: dict, start: float | None, settings: Settings) -> bool:
+    """Let the waiting job be another; False where it runs by now."""
+    when = spool.now() if start is None else start
+    if not _rewrite(spool, other, lambda _: record, settings, when) and spool.state_of(other.id) != other.state:
+        return False
+    if other.state == FAILED:
+        try:
+            durable.move(spool.path(FAILED, other.id), spool.path(PENDING, other.id))
+        except (FileNotFoundError, FileExistsError):
+            return False  # RACE: it was due
+    _stamp(spool, other, when)
+    return True
 
 
 def is_edited(job: Job) -> bool:

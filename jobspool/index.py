@@ -1,8 +1,16 @@
-"""The order of what waits: priority, then mtime, then name; and the times when the rest falls due. Pure: no disk, no clock."""
+"""The order of what waits: priority, then mtime, then name; and the times when the rest falls due. Pure: no disk, no clock.
+
+Jobs that need what is used up are set apart, in a line for each that need the same: none of them is looked at until some of that
+may be had again, and nobody waits behind them. Where groups have shares, each has a line too, and the one goes first that has had
+least for its weight.
+"""
 
 from __future__ import annotations
 
 import heapq
+import math
+
+from jobspool.admission import earliest, rank
 
 FEW = 1000  # stale entries that are kept, whatever they weigh
 
@@ -55,8 +63,15 @@ class Index:
     """What is known to wait in pending/ and failed/. Adding an id again replaces what was known of it."""
 
     def __init__(self) -> None:
-        self._pending: dict[str, tuple[int, float, str]] = {}  # id: (-priority, from when it may run, id)
+        self.aging: float | None = None  # seconds of waiting that make up for one of priority
+        self.weights: dict[str, float] = {}  # of groups that have a share, by the names of needs; of others it is 1
+        self._pending: dict[str, tuple[float, float, str]] = {}  # id: its rank
+        self._needs: dict[str, tuple[str, ...]] = {}  # what a pending job needs beside a worker
         self._failed = Times()  # due
+        self._apart: dict[tuple[str, ...], list[tuple[float, float, str]]] = {}  # heaps, by what they need
+        self._full: dict[str, float] = {}  # what is used up: until when it isn't tried again
+        self._active: set[str] = set()  # groups that have had something to run
+        self._had: dict[str, float] = {}  # what groups have had for their weight
         self._ready: list[tuple[int, float, str]] = []  # heaps; entries that the dictionaries don't confirm are stale
         self._later: list[tuple[float, str]] = []
 
@@ -70,15 +85,18 @@ class Index:
         """Return how many pending jobs are known."""
         return len(self._pending)
 
-    def add(self, id: str, priority: int, start: float) -> None:
-        """Note that the pending job may run from `start` on."""
-        key = (-priority, start, id)
+    def add(self, id: str, priority: int, start: float, needs: tuple[str, ...] = ()) -> None:
+        """Note that the pending job may run from `start` on, when what it needs can be had."""
+        key = rank(priority, start, id, self.aging)
+        if self._needs.get(id, ()) != needs:
+            self._pending.pop(id, None)
+            self._needs[id] = needs
         if self._pending.get(id) != key:
             self._pending[id] = key
             heapq.heappush(self._later, (start, id))
-            if len(self._later) + len(self._ready) > 2 * len(self._pending) + FEW:
+            if len(self._later) + len(self._ready) + sum(map(len, self._apart.values())) > 2 * len(self._pending) + FEW:
                 self._later = sorted((start, id) for _, start, id in self._pending.values())
-                self._ready = []
+                self._ready, self._apart = [], {}
 
     def add_failed(self, id: str, due: float) -> None:
         """Note that the failed job is due again then."""
@@ -87,6 +105,7 @@ class Index:
     def remove(self, id: str) -> None:
         """Forget the pending job, if it is known."""
         self._pending.pop(id, None)
+        self._needs.pop(id, None)
 
     def remove_failed(self, id: str) -> None:
         """Forget the failed job, if it is known."""
@@ -103,12 +122,71 @@ class Index:
     def next(self, now: float) -> str | None:
         """Take out and return the id of the job that runs next, None when none may run yet."""
         self._ripen(now)
-        while self._ready:
-            key = heapq.heappop(self._ready)
-            if self._pending.get(key[2]) == key:
-                del self._pending[key[2]]
-                return key[2]
+        while heap := self._first(now):
+            key = heapq.heappop(heap)
+            id = key[2]
+            if self._pending.get(id) != key:
+                continue
+            needs = self._needs.get(id, ())
+            if heap is self._ready and needs and (self.weights or self._is_full(needs, now)):
+                heapq.heappush(self._apart.setdefault(needs, []), key)
+                continue
+            self._count(needs)
+            self.remove(id)
+            return id
         return None
+
+    def full(self, name: str, until: float = math.inf) -> None:
+        """Note that what is needed by that name is used up, and isn't tried again before `until`, or free()."""
+        self._full[name] = until
+
+    def free(self, names: object = None) -> None:
+        """Note that some of what has these names may be had again; of all that is used up without names."""
+        for name in list(self._full) if names is None else names:
+            self._full.pop(name, None)
+
+    def barred(self) -> int:
+        """Return how many pending jobs need what is used up for as long as nobody says otherwise."""
+        lines = [needs for needs in self._apart if any(self._full.get(name) == math.inf for name in needs)]
+        return len({key[2] for needs in lines for key in self._apart[needs] if self._pending.get(key[2]) == key})
+
+    def _is_full(self, needs: tuple[str, ...], now: float) -> bool:
+        return bool(self._full) and any(self._full.get(name, 0.0) > now for name in needs)
+
+    def _first(self, now: float) -> list | None:
+        """Return the heap whose first is the next job, None where there is none."""
+        if not self._apart:
+            return self._ready or None
+        heaps = {(): self._ready, **{needs: heap for needs, heap in self._apart.items() if not self._is_full(needs, now)}}
+        heaps = {needs: heap for needs, heap in heaps.items() if self._confirms(heap)}
+        if self.weights:
+            self._welcome({needs[0] if needs else "" for needs in heaps})
+        heads = [(heap[0][0], self._share(needs), heap[0], needs) for needs, heap in heaps.items()]
+        self._apart = {needs: heap for needs, heap in self._apart.items() if heap}
+        return heaps[min(heads)[3]] if heads else None
+
+    def _confirms(self, heap: list) -> bool:
+        """Tell whether anything is left of the heap once what is stale at its head is gone."""
+        while heap and self._pending.get(heap[0][2]) != heap[0]:
+            heapq.heappop(heap)
+        return bool(heap)
+
+    def _share(self, needs: tuple[str, ...]) -> float:
+        """Return what the jobs' group has had, for its weight; all the same where no group has a weight."""
+        return self._had.get(needs[0] if needs else "", 0.0) if self.weights else 0.0
+
+    def _count(self, needs: tuple[str, ...]) -> None:
+        """Count a job for its group."""
+        if self.weights:
+            name = needs[0] if needs else ""
+            self._had[name] = self._had.get(name, 0.0) + 1 / self.weights.get(name, 1.0)
+
+    def _welcome(self, lines: set[str]) -> None:
+        """Let groups that had nothing to run until now begin where the others are: they have saved nothing up."""
+        if new := lines - self._active:
+            least = min((self._had.get(name, 0.0) for name in lines & self._active), default=0.0)
+            self._had.update({name: max(self._had.get(name, 0.0), least) for name in new})
+        self._active = lines
 
     def take_due(self, now: float, most: int | None = None) -> list[str]:
         """Take out and return the ids of the failed jobs whose time has come, no more than `most`."""
@@ -119,8 +197,9 @@ class Index:
         self._ripen(now)
         while self._later and not self._confirmed(*self._later[0]):
             heapq.heappop(self._later)
-        times = (self._later[0][0] if self._later else None, self._failed.next())
-        return min((when for when in times if when is not None), default=None)
+        waited_for = {name for needs in self._apart for name in needs} if self._full else ()
+        again = [until for name, until in self._full.items() if name in waited_for]
+        return earliest([self._later[0][0] if self._later else None, self._failed.next(), *again])
 
     def _ripen(self, now: float) -> None:
         """Move what may run by now to the ready heap."""

@@ -245,6 +245,39 @@ def _moment_of(value: object) -> str | None:
     return None if _is_time(value) else "must be a time with its zone, as 2026-11-24T10:15:30Z"
 
 
+def _word(value: object) -> str | None:
+    return _text(value) or (None if value.strip() else "is empty")
+
+
+def _words(value: object) -> str | None:
+    good = isinstance(value, list) and value and not any(map(_word, value))
+    return None if good else "must be a list of strings"
+
+
+def _ids(value: object) -> str | None:
+    good = isinstance(value, list) and value and not any(map(_id, value))
+    return None if good else "must be a list of the ids of jobs"
+
+
+def _slots(value: object) -> str | None:
+    good = isinstance(value, dict) and all(map(str.strip, value)) and not any(_whole(n, 1, 1024, "no") for n in value.values())
+    return None if good else 'must be an object of whole numbers from 1 to 1024, as {"gpu": 1}'
+
+
+def _dead_parent(value: object) -> str | None:
+    return None if value in ("wait", "cancel", "run") else "must be one of wait, cancel, run"
+
+
+def quoted(name: str) -> str:
+    """Return the name as a file of it may be called: what no name of a file may have, and %, as %2F."""
+    whole = "".join(f"%{ord(each):02X}" if each in "/%\0" or (each == "." and not i) else each for i, each in enumerate(name))
+    if len(whole.encode("utf-8", "surrogateescape")) <= LONGEST_ID:
+        return whole
+    import hashlib
+
+    return f"{whole[:40]}-{hashlib.sha256(whole.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+
+
 def _id(value: object) -> str | None:
     if wrong := _text(value):
         return wrong
@@ -307,6 +340,13 @@ WORDS = {
     "expires": _moment_of,
     "deadline": _moment_of,
     "priority": _priority,
+    "group": _word,
+    "locks": _words,
+    "slots": _slots,
+    "after": _ids,
+    "after_any": _ids,
+    "after_fail": _ids,
+    "dead_parent": _dead_parent,
     "name": _text,
     "tags": lambda value: _argv(value) and "must be a list of strings",
     "hold": _text,

@@ -12,13 +12,14 @@ import resource
 import signal
 import time
 
-from jobspool import command, durable, process
+from jobspool import admission, command, durable, process
 from jobspool import said as tell
 from jobspool.command import CannotStart
 from jobspool.errors import shortened
 from jobspool.job import seconds
 from jobspool.logs import Logs, Pair
 from jobspool.retry import Outcome
+from jobspool.states import DEAD, DONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,14 +150,19 @@ class Attempt:
         """Return the outcome of an attempt whose command couldn't be started."""
         return Outcome(self.started, self.claim.spool.now(), problem.status, None, problem.reason)
 
+    def _tokens(self, lock: int) -> list[tuple]:
+        """Return what lets the job hold the tokens of what it needs, above its lock."""
+        return [(os.POSIX_SPAWN_DUP2, token.descriptor, lock + 1 + i) for i, token in enumerate(self.claim.tokens)]
+
     def _names(self) -> dict[str, str]:
         claim = self.claim
-        return {
+        plain = {
             "QUEUECTL_JOB_ID": claim.id,
             "QUEUECTL_ATTEMPT": str(claim.number),
             "QUEUECTL_SPOOL": claim.spool.root,
             "QUEUECTL_RESULT": self._result,
         }
+        return {**plain, **_names_of_needs(claim)} if admission.concerns(claim.record) else plain
 
     def _spawn(self, words: list[str], environment: dict[str, str]) -> int:
         program = command.find_program(words[0], environment.get("PATH", os.defpath))
@@ -181,11 +187,31 @@ class Attempt:
                 (os.POSIX_SPAWN_OPEN, 1, out, durable.APPENDING, 0),
                 (os.POSIX_SPAWN_OPEN, 2, err, durable.APPENDING, 0),
                 (os.POSIX_SPAWN_DUP2, self.claim.descriptor, lock),
+                *self._tokens(lock),
             ],
             setpgroup=0,
             setsigmask=[],
             setsigdef=DEFAULTED,
         )
+
+
+def _names_of_needs(claim: Claim) -> dict[str, str]:
+    """Return what a job is told of its slots, and of those that it comes after: their ids, and where their last logs lie."""
+    named: dict[str, str] = {}
+    for token in claim.tokens:
+        kind, _, name = token.name.partition(" ")
+        if kind == admission.SLOT:
+            variable = f"QUEUECTL_SLOT_{name}"
+            named[variable] = f"{named[variable]},{token.number}" if variable in named else str(token.number)
+    if ids := admission.parents(claim.record):
+        named["QUEUECTL_PARENTS"] = " ".join(ids)
+    for place, id in enumerate(ids, 1):
+        found = (claim.spool.read(state, id) for state in (DONE, DEAD))
+        tried = next((len(job.attempts) for job in found if job), 0)
+        named[f"QUEUECTL_PARENT_{place}_ID"] = id
+        for stream in ("out", "err"):
+            named[f"QUEUECTL_PARENT_{place}_{stream.upper()}"] = claim.spool.log_path(id, max(1, tried), stream)
+    return named
 
 
 def _pidfd(pid: int) -> int | None:

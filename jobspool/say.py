@@ -6,6 +6,7 @@ import os
 import re
 import time
 
+from jobspool import admission
 from jobspool.job import Job, last_moment, too_late
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
@@ -150,7 +151,7 @@ def why(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
         return f"it is held ({job.record['hold']})", f"queuectl release {name}"
     if job.state == FAILED:
         return f"it {why_failed(job, settings)}", f"queuectl retry {name}"
-    return _why_waiting(spool, job)
+    return _why_waiting(spool, job, settings)
 
 
 def why_failed(job: Job, settings: object) -> str:
@@ -158,15 +159,47 @@ def why_failed(job: Job, settings: object) -> str:
     return f"waits for its {_ordinal(int(tries(job, settings).split('/')[0]))} retry, due {when(job.mtime, time.time())}"
 
 
-def _why_waiting(spool: Spool, job: Job) -> tuple[str, str]:
+def _needed(spool: Spool, job: Job, settings: object) -> tuple[list[str], str]:
+    """Return what the job lacks beside a worker, in words, and what to type."""
+    if waits := admission.waits_for(job.record, spool.state_of):
+        return [waits.why], f"queuectl why {short(waits.parent)}"
+    if barred := admission.closed(job.record, settings):
+        why, _, cure = barred[1].partition(": ")
+        return [why], cure
+    running = list(spool.jobs(PROCESSING))
+    reasons = []
+    for need in admission.needs(job.record, settings):
+        holders = [short(other.id) for other in running if need.name in admission.names(other.record)]
+        if holders and len(holders) + need.count > need.total:
+            kind, _, name = need.name.partition(" ")
+            reasons.append(f"the {kind} {name} is taken by {', '.join(holders[:3])}{' and others' * (len(holders) > 3)}")
+    if (rate := admission.rate_of(job.record, settings)) and (wait := _until_rate(spool, job, rate)) > 0:
+        reasons.append(f"the rate of its group lets the next one begin in {span(wait)}")
+    return reasons, ""
+
+
+def _until_rate(spool: Spool, job: Job, rate: tuple[int, float]) -> float:
+    from jobspool.job import quoted
+
+    try:
+        filled = os.lstat(f"{spool.root}/locks/{quoted('rate ' + job.record['group'])}").st_mtime
+    except FileNotFoundError:
+        return 0.0
+    now = time.time()
+    return admission.take_rate(filled, now, rate)[1] - now
+
+
+def _why_waiting(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
     """Return what keeps the pending job from running, and what helps against the last that is said."""
     from jobspool import roster
 
-    reasons, cure = [], ""
+    reasons, cure = _needed(spool, job, settings) if admission.concerns(job.record) else ([], "")
+    if reasons and cure:
+        return "; ".join(reasons), cure
     if job.mtime > time.time():
         reasons.append(f"it may not run before its time, {when(job.mtime, time.time())}")
         cure = f"touch {spool.path(PENDING, job.id)}"
-    elif before := _count_before(spool, job):
+    elif not reasons and (before := _count_before(spool, job)):
         reasons.append(f"{before} before it")
     if os.path.lexists(f"{spool.root}/{PAUSED}"):
         reason = pause_reason(spool)
@@ -176,7 +209,7 @@ def _why_waiting(spool: Spool, job: Job) -> tuple[str, str]:
     if not workers:
         reasons.append("no worker is running")
         cure = "queuectl start"
-    elif not cure and all(entry.job for entry in workers):
+    elif not reasons and not cure and all(entry.job for entry in workers):
         reasons.append(f"{counted(len(workers), 'worker')}, all busy")
     return "; ".join(reasons) or "its turn is next", cure
 
@@ -206,9 +239,9 @@ def _count_before(spool: Spool, job: Job) -> str:
     return str(count) if count else ""
 
 
-def rank(job: Job) -> tuple[int, float, str]:
-    """Return what pending jobs run in the order of, as index.Index has it."""
-    return (-job.record.get("priority", 0), job.mtime, job.id)
+def rank(job: Job, aging: float | None = None) -> tuple:
+    """Return what pending jobs run in the order of, held ones behind all others."""
+    return ("hold" in job.record, *admission.rank(job.record.get("priority", 0), job.mtime, job.id, aging))
 
 
 def _comes_before(other: Job, job: Job) -> bool:

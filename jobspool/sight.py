@@ -13,14 +13,14 @@ import time
 from collections import OrderedDict
 from itertools import islice
 
+from jobspool import admission, config, durable, names
 from jobspool import claim as claims
-from jobspool import config, durable, names
 from jobspool.errors import BrokenConfig, NotAJob
 from jobspool.filesystem import is_remote
 from jobspool.index import Index, Times
 from jobspool.job import ENDING, check_id, id_of, last_moment, parse, too_late, waits_until
 from jobspool.spool import PAUSED, Spool, read_file, runs_one_day
-from jobspool.states import DEAD, FAILED, PENDING, PROCESSING, STATES
+from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES
 from jobspool.trust import ODD_FILES, forbidden
 from jobspool.watch import TOLD_TO_LOOK, Watch
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOOK_AGAIN = 0.5  # seconds until a job whose lock is held, or whose name runs, is looked at again
+LOOK_FOR_PARENTS = 1.0  # seconds between looks for those whose end other supervisors, or hands, see to
+LONGEST_CHAIN = 1000  # jobs that are looked at for one that comes after itself
 SCAN_EVERY = 5.0  # seconds between scans beside working events
 AFTER_TROUBLE = 2.0  # seconds until what the disk refused is tried again
 MOST_AGAIN = 100  # looks a second at files that can't be read
@@ -36,7 +38,18 @@ SCAN_BLIND = 1.0  # seconds between scans where events can't be had
 AT_ONCE = 100  # things that are seen to before a free worker gets its next job
 SLICE = 0.05  # seconds, after which the same is done
 LONGEST_SCAN = 0.2  # seconds, after which the rest of a directory is looked at in slices
-TELLING = (b"priority", b"attempts", b"hold", b"expires", b"deadline", b"\\")  # an escape may spell any word
+TELLING = (
+    b"priority",
+    b"attempts",
+    b"hold",
+    b"expires",
+    b"deadline",
+    b"group",
+    b"locks",
+    b"slots",
+    b"after",
+    b"\\",
+)  # an escape may spell any word
 NAMED = 10  # files that are never run, of which each is told
 
 
@@ -65,12 +78,17 @@ class Sight:
             {spool.folder(DEAD): ()} | dict.fromkeys((spool.root, *map(spool.folder, (PENDING, FAILED))), ("deleted",))
         )
         self._index = Index()
+        self._index.aging, self._index.weights = self.settings.priority_aging, admission.weights(self.settings)
         self._runs = runs
         self._tell = tell
         self._trouble = trouble
         self._remote = is_remote(spool.root)
         self._missed = True  # events were lost, as before the watch began: look at everything again
         self._late = Times()  # when pending jobs will be too late (seconds since 1970)
+        self._needing: dict[str, tuple[str, ...]] = {}  # what jobs need that were handed out, or are in line
+        self._parents_at = 0.0  # monotonic
+        self._parents: dict[str, set[str]] = {}  # for whom jobs wait: who waits for it
+        self._waiting: dict[str, str] = {}  # the other way round
         self._held: set[str] = set()  # ids of pending jobs that wait until they are released
         self._mtimes: dict[str, int] = {}  # of the directories when they were last read
         self._to_note: set[str] = set()  # ids in dead/ that a failing disk, or who holds them, kept from being noted
@@ -99,6 +117,9 @@ class Sight:
             if not self._to_look:
                 break
             self.note_dead(self._to_look.pop())
+        if self._parents and clock >= self._parents_at:
+            self._parents_at = clock + LOOK_FOR_PARENTS
+            self._look_for_parents()
         for id in self._late.take(self.spool.now(), AT_ONCE):
             self.look(id)
         if not self.paused:
@@ -134,6 +155,8 @@ class Sight:
         if self._seen or self.unfit or self._to_look:
             return 0.0
         sleep = min(self.scan_at, self.again.next() or self.scan_at) - clock
+        if self._parents:
+            sleep = min(sleep, self._parents_at - clock)
         now = self.spool.now()
         times = (None if self.paused else self._index.next_time(now), self._late.next())
         due = min((each for each in times if each is not None), default=None)
@@ -141,7 +164,7 @@ class Sight:
 
     def knows_nothing(self) -> bool:
         """Tell whether no job is known that waits."""
-        return not any(map(len, (self._index, self.again, self.unfit, self._seen)))
+        return len(self._index) == self._index.barred() and not any(map(len, (self.again, self.unfit, self._seen)))
 
     def nothing_is_left(self) -> bool:
         """Look, and tell whether nothing lies there that runs or may run by itself; files that are never run don't count."""
@@ -152,7 +175,12 @@ class Sight:
             if state != PENDING or id not in self._held
         )
 
-    def look(self, id: str, closely: bool = False) -> None:
+    def look(self, *ids: str, closely: bool = False) -> None:
+        """Look at pending files, as look_at() does."""
+        for id in ids:
+            self._look(id, closely)
+
+    def _look(self, id: str, closely: bool) -> None:
         """Look at a pending file and note when and in which order it may run.
 
         Whether it is a whole job is seen here only where it doesn't look like one, or `closely`; else the claim will see.
@@ -161,6 +189,7 @@ class Sight:
         self.again.remove(id)
         self._held.discard(id)
         self._late.remove(id)
+        self._wait_no_more(id)
         found = None
         try:
             found = os.lstat(self.spool.path(PENDING, id))
@@ -217,8 +246,74 @@ class Sight:
         if start == math.inf:
             self._index.remove(id)
             self._held.add(id)
+        elif admission.concerns(record):
+            self._take_its_line(id, record, start)
         else:
             self._index.add(id, record.get("priority", 0), start)
+
+    def _take_its_line(self, id: str, record: dict, start: float) -> None:
+        """Note a job that needs more than a worker: in the line of those that need the same, or as one that waits for another."""
+        waits = admission.waits_for(record, self.spool.state_of)
+        if waits and (waits.never or self._comes_after_itself(id)):
+            self._index.remove(id)
+            self.bury(id, waits.why if waits.never else "it comes after itself")
+        elif waits:
+            self._index.remove(id)
+            self._waiting[id] = waits.parent
+            self._parents.setdefault(waits.parent, set()).add(id)
+        else:
+            if barred := admission.closed(record, self.settings):
+                self._index.full(barred[0])
+            needs = admission.names(record)
+            self._index.add(id, record.get("priority", 0), start, needs)
+            if needs:
+                self._needing[id] = needs
+
+    def _comes_after_itself(self, id: str) -> bool:
+        """Tell whether whoever the job waits for waits for it."""
+        seen, left = {id}, [id]
+        while left and len(seen) < LONGEST_CHAIN:
+            job = self.spool.read(PENDING, left.pop())
+            for parent in admission.parents(job.record) if job else ():
+                if parent == id:
+                    return True
+                if parent not in seen:
+                    seen.add(parent)
+                    left.append(parent)
+        return False
+
+    def _wait_no_more(self, id: str) -> None:
+        parent = self._waiting.pop(id, None)
+        if parent is not None:
+            self._parents[parent].discard(id)
+            if not self._parents[parent]:
+                del self._parents[parent]
+
+    def ended(self, id: str) -> None:
+        """An attempt of a job has ended: what it needed may be had again, and who waits for it is looked at."""
+        if needs := self._needing.pop(id, None):
+            self._index.free(needs)
+        if id in self._parents:
+            self.look(*self._parents[id])
+
+    def full(self, id: str, name: str, until: float | None) -> None:
+        """A claim found that something is used up: nobody else who needs it is offered until some of it may be had."""
+        self._index.full(name, self.spool.now() + LOOK_AGAIN if until is None else until)
+        self.look(id, closely=True)
+
+    def _look_for_parents(self) -> None:
+        """See which parents have ended by others' doing, and let their children be looked at."""
+        for parent in list(self._parents):
+            if self.spool.state_of(parent) in (DONE, DEAD, None):
+                for child in list(self._parents.get(parent, ())):
+                    self._again_if_changed(child)
+
+    def _again_if_changed(self, child: str) -> None:
+        """Look at a child again, unless it waits for the same as it did."""
+        job = self.spool.read(PENDING, child)
+        waits = job and not job.problem and admission.waits_for(job.record, self.spool.state_of)
+        if not waits or waits.never or waits.parent != self._waiting.get(child):
+            self.look(child, closely=True)
 
     def refuse(self, id: str, why: str, state: str = PENDING) -> None:
         """A claim found that the file is not to be run: it isn't tried again until it changes, or the next scan."""
@@ -355,9 +450,19 @@ class Sight:
 
     def _read_settings(self) -> None:
         try:
-            self.settings = self.spool.settings()
+            settings = self.spool.settings()
         except BrokenConfig as error:
             self._tell("trouble", why=f"the last good settings stay in force: {error}")
+            return
+        if settings.given != self.settings.given:
+            self.settings = settings
+            self._order_anew()
+
+    def _order_anew(self) -> None:
+        """Let the order, and what keeps jobs from running, be as the settings say now."""
+        self._index.free()
+        self._index.aging, self._index.weights = self.settings.priority_aging, admission.weights(self.settings)
+        self._seen |= dict.fromkeys((self.spool.folder(PENDING), id + ENDING) for id in self._index.pending())
 
     def _scan(self, clock: float) -> None:
         """Read the directories: whatever events there were, this is what counts."""
@@ -413,7 +518,7 @@ class Sight:
         odd = {id for there, id in self._odd if there == state}
         if state == FAILED:
             return odd | self._index.failed()
-        return odd | self._index.pending() | self.again.ids() | self.unfit.keys() | self._held
+        return odd | self._index.pending() | self.again.ids() | self.unfit.keys() | self._held | self._waiting.keys()
 
     def _requeue(self) -> None:
         """Move the failed jobs whose time has come to pending/."""

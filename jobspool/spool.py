@@ -10,7 +10,7 @@ import stat
 import time
 from contextlib import contextmanager
 
-from jobspool import config, durable, filesystem
+from jobspool import admission, config, durable, filesystem
 from jobspool.errors import (
     AmbiguousJob,
     BrokenConfig,
@@ -252,6 +252,16 @@ class Spool:
         finally:
             os.close(folder)
 
+    def put(self, id: str, record: dict, start: float | None = None) -> Job:
+        """Add the job under that id, whatever other states hold of its name, and return it. For who has the naming().
+
+        Raises JobExists where it is pending already.
+        """
+        check_id(id)
+        settings = self.settings()
+        self.ready()
+        return self._add_all([(self.spare(), id, record, start, _content(record, settings))], settings, bool)[0]
+
     def _add_all(self, wanted: list[tuple], settings: config.Settings, tell: Callable[[int], object]) -> list[Job]:
         files, jobs = [], []
         together = len(wanted) if settings.fsync != "never" else 1  # else none waits for the others, and tmp/ stays small
@@ -379,6 +389,10 @@ class Spool:
         if found is None:
             return Job(id, state, {}, 0.0, 0.0, problem)
         return Job(id, state, record, found.st_mtime_ns / 1e9, found.st_ctime_ns / 1e9, problem)
+
+    def state_of(self, id: str) -> str | None:
+        """Return the state of the job of that id, None where there is none; looked for twice, as it may move against that."""
+        return next((state for state in SEARCH_ORDER * 2 if os.path.lexists(self.path(state, id))), None)
 
     def _limit(self) -> int:
         """Return the largest size of a job, in bytes; looking goes on with the default where config.json is broken."""
@@ -522,7 +536,10 @@ def find_root() -> tuple[str, bool]:
 
 
 def runs_one_day(spool: Spool, state: str, id: str, settings: config.Settings) -> bool:
-    """Tell whether the file may run by itself some day: it lies there, may be run at all, and is not held."""
+    """Tell whether the file may run by itself some day: it lies there, may be run at all, and nothing keeps it but its turn.
+
+    What waits for another job counts only once that has let it go: until then the other one does.
+    """
     path = spool.path(state, id)
     try:
         found = os.lstat(path)
@@ -531,7 +548,10 @@ def runs_one_day(spool: Spool, state: str, id: str, settings: config.Settings) -
     if spool.distrust(found, settings) is not None or forbidden(path, found) is not None:
         return False
     job = spool.read(PENDING, id) if state == PENDING else None
-    return job is None or not (job.problem or "hold" in job.record)
+    if job is None:
+        return state != PENDING
+    kept = job.problem or "hold" in job.record or admission.closed(job.record, settings)
+    return not kept and admission.waits_for(job.record, spool.state_of) is None
 
 
 def read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:

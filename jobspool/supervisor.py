@@ -245,8 +245,9 @@ class Supervisor:
         """Take what became of a job that was handed out."""
         id = said["id"]
         if kind == "refused":
-            self._refused(id, said["refused"], said["why"])
+            self._refused(id, said["refused"], said["why"], said.get("until"))
             return
+        self.sight.ended(id)
         self.unsettled.pop(id, None)
         self._event(kind, **said)
         if kind == "moved":
@@ -257,10 +258,14 @@ class Supervisor:
         elif said["attempt"]["verdict"] == "failed":
             self.sight.look_failed(id)
 
-    def _refused(self, id: str, kind: str, why: str) -> None:
+    def _refused(self, id: str, kind: str, why: str, until: float | None) -> None:
         if kind in ("held", "twin"):
             self.sight.again[id] = time.monotonic() + LOOK_AGAIN
         elif kind in ("early", "unfit"):  # it has changed since it was offered, or only the claim has read it
+            self.sight.look(id, closely=True)
+        elif kind == "full":
+            self.sight.full(id, why, until)
+        elif kind == "parent":
             self.sight.look(id, closely=True)
         elif kind == "late":
             self.sight.bury(id, why)

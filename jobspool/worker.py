@@ -112,7 +112,7 @@ class Worker:
             self._put_off(id, "nothing is claimed", error)
             return
         if isinstance(claim, claims.Refused):
-            self.tell_soon("refused", id=id, refused=claim.kind, why=claim.why)
+            self.tell_soon("refused", id=id, refused=claim.kind, why=claim.why, until=claim.until)
             return
         rules = self.settings.for_job(claim.record)
         try:

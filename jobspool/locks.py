@@ -1,0 +1,98 @@
+"""Tokens of what is limited: files in locks/ whose kernel locks jobs hold, and buckets, whose mtime says when they are full.
+
+A token is a file, as `locks/group crawl.0`; who holds its flock(2) has it. A job inherits the locks of what it needs, as it does
+the lock of its own file: so a token comes back when the last process of its job has ended, whoever was killed, and never before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+
+from jobspool import admission, durable
+from jobspool.job import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jobspool.admission import Need
+    from jobspool.config import Settings
+    from jobspool.spool import Spool
+
+FOLDER = "locks"
+
+# What is held: the need's name, which of its tokens (0 is the first), and the descriptor that holds it.
+Token = namedtuple("Token", "name number descriptor")
+
+# Why nothing was taken: the name of what is used up, and when to try again (seconds since 1970; None: when somebody lets go).
+Full = namedtuple("Full", "name until", defaults=(None,))
+
+
+def take(spool: Spool, record: dict, settings: Settings) -> list[Token] | Full:
+    """Take all that the job needs, or nothing and return what there is too little of. Waits for nobody. Raises OSError."""
+    if barred := admission.closed(record, settings):
+        return Full(barred[0])
+    held: list[Token] = []
+    full = None
+    try:
+        for need in admission.needs(record, settings):
+            tokens = _take(spool, need, settings)
+            held += tokens
+            if len(tokens) < need.count:
+                full = Full(need.name)
+                return full
+        full = _take_rate(spool, record, settings)
+        return full or held
+    except BaseException:
+        full = full or Full("")
+        raise
+    finally:
+        if full is not None:
+            release(held)
+
+
+def release(tokens: list[Token]) -> None:
+    """Let go of what is held, as far as no job holds it."""
+    for token in tokens:
+        os.close(token.descriptor)
+
+
+def _take(spool: Spool, need: Need, settings: Settings) -> list[Token]:
+    """Take as many of the tokens as are wanted, or as there are."""
+    tokens: list[Token] = []
+    for number in range(need.total):
+        if len(tokens) == need.count:
+            break
+        descriptor = _open(spool, f"{need.name}.{number}", settings)
+        if durable.lock(descriptor):
+            tokens.append(Token(need.name, number, descriptor))
+        else:
+            os.close(descriptor)
+    return tokens
+
+
+def _take_rate(spool: Spool, record: dict, settings: Settings) -> Full | None:
+    """Take a token of the group's bucket; None where that was to be had, or it has none."""
+    limit = admission.rate_of(record, settings)
+    if limit is None:
+        return None
+    descriptor = _open(spool, f"rate {record['group']}", settings)
+    try:
+        durable.lock_waiting(descriptor)
+        now = spool.now()
+        filled, allowed = admission.take_rate(os.fstat(descriptor).st_mtime_ns / 1e9, now, limit)
+        if allowed > now:
+            return Full(f"{admission.GROUP} {record['group']}", allowed)
+        durable.stamp(descriptor, filled)
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _open(spool: Spool, name: str, settings: Settings) -> int:
+    """Open the file, which is made where it isn't there. Raises OSError."""
+    path, mode = f"{spool.root}/{FOLDER}/{quoted(name)}", spool.file_mode(settings)
+    try:
+        return durable.open_to_append(path, mode)
+    except FileNotFoundError:
+        durable.make_directory(os.path.dirname(path), 0o770 if settings.group else 0o700)
+        return durable.open_to_append(path, mode)
