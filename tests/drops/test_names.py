@@ -94,7 +94,7 @@ def test_a_job_of_any_name_that_may_be_one_runs_once_and_is_found(served, id, ca
     assert times_run(home / f"ran-{ODD.index(id)}") == 1
     assert where(spool, id) == ["done"]
     assert len(spool.read("done", id).attempts) == 1
-    for handle in (f"{id}.json", spool.path("done", id), program.printable(f"{id}.json"), f"spool/done/{id}.json"):
+    for handle in (f"{id}.json", spool.path("done", id), program.printable(f"{id}.json"), f"done/{id}.json"):
         assert json.loads(shown(capsys, "show", "--json", "--", handle, spool=spool))["id"] == id
     lines = shown(capsys, "show", "--", f"{id}.json", spool=spool).splitlines()
     assert lines[:1] == [f"job         {program.printable(id)}"]

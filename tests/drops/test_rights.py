@@ -100,6 +100,7 @@ def assert_no_more_than(shell, job, spool, id):
     logs = f"{spool.root}/logs/{job['fds']['1'].rpartition('/')[2].removesuffix('.out')}"  # its worker's, or its own by now
     assert job["fds"] == {"0": "/dev/null", "1": f"{logs}.out", "2": f"{logs}.err", "100": spool.path("processing", id)}
     given = {"QUEUECTL_JOB_ID": id, "QUEUECTL_ATTEMPT": "1", "QUEUECTL_SPOOL": spool.root, "PWD": os.path.dirname(spool.root)}
+    given["QUEUECTL_RESULT"] = spool.log_path(id, 1, "result")
     assert variables(job["environ"]) == {**variables(shell["environ"]), **given}
     assert job["ids"][0] == job["ids"][1]
 
