@@ -1195,7 +1195,17 @@ def _held(spool: Spool, ids: list[str]) -> int | None:
     """Return how many of the pending jobs are held, None where there are too many to read."""
     if len(ids) > MOST_LOOKED_AT:
         return None
-    return sum("hold" in job.record for id in ids if (job := spool.read(PENDING, id)))
+    return sum(_is_held(spool, id) for id in ids)
+
+
+def _is_held(spool: Spool, id: str) -> bool:
+    """Tell whether the pending job is held. Few are, and a look at a file's bytes is quicker than reading it as a job."""
+    with suppress(OSError):
+        content, _ = read_file(spool.path(PENDING, id), 0)
+        if b"hold" in content or b"\\" in content:
+            job = spool.read(PENDING, id)
+            return job is not None and "hold" in job.record
+    return False
 
 
 def _to_look_at(ids: list[str]) -> list[str]:
@@ -3008,6 +3018,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "doctor": (DOCTOR, doctor),
     "completion": (COMPLETION, completion),
 }
+LASTING = ("start", "restart", "run", "wait", "logs", "top")
 OTHER_NAMES = {"fsck": "doctor", "watch": "top"}
 INSTEAD = {  # what people try, and what does it
     "remove": ": queuectl rm forgets a job",
@@ -3077,6 +3088,9 @@ def _open_closed_streams() -> None:
 
 def command() -> NoReturn:
     """Be the command: run it, and end without the clean-up of all modules, which takes as long as adding a job does."""
+    import gc
+
+    gc.disable()  # most commands are gone before there is any garbage; those that stay let it be looked for
     status = main()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -3109,6 +3123,10 @@ def run(argv: list[str]) -> int:
         instead = INSTEAD.get(name) or f"{did_you_mean(name, COMMANDS, ':')} `queuectl --help` lists them"
         raise Wrong(f"unknown {kind} {name!r}{instead}")
     usage, function = COMMANDS[name]
+    if name in LASTING:
+        import gc
+
+        gc.enable()
     options = rest[: rest.index("--")] if "--" in rest else rest
     if "--help" in options or "-h" in options:
         print(usage, end="")

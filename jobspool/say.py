@@ -6,7 +6,6 @@ import os
 import re
 import time
 
-from jobspool import admission
 from jobspool.job import Job, last_moment, too_late
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
@@ -161,6 +160,8 @@ def why_failed(job: Job, settings: object) -> str:
 
 def _needed(spool: Spool, job: Job, settings: object) -> tuple[list[str], str]:
     """Return what the job lacks beside a worker, in words, and what to type."""
+    from jobspool import admission
+
     if waits := admission.waits_for(job.record, spool.state_of):
         return [waits.why], f"queuectl why {short(waits.parent)}"
     if barred := admission.closed(job.record, settings):
@@ -179,6 +180,7 @@ def _needed(spool: Spool, job: Job, settings: object) -> tuple[list[str], str]:
 
 
 def _until_rate(spool: Spool, job: Job, rate: tuple[int, float]) -> float:
+    from jobspool import admission
     from jobspool.job import quoted
 
     try:
@@ -191,7 +193,7 @@ def _until_rate(spool: Spool, job: Job, rate: tuple[int, float]) -> float:
 
 def _why_waiting(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
     """Return what keeps the pending job from running, and what helps against the last that is said."""
-    from jobspool import roster
+    from jobspool import admission, roster
 
     reasons, cure = _needed(spool, job, settings) if admission.concerns(job.record) else ([], "")
     if reasons and cure:
@@ -241,6 +243,8 @@ def _count_before(spool: Spool, job: Job) -> str:
 
 def rank(job: Job, aging: float | None = None) -> tuple:
     """Return what pending jobs run in the order of, held ones behind all others."""
+    from jobspool import admission
+
     return ("hold" in job.record, *admission.rank(job.record.get("priority", 0), job.mtime, job.id, aging))
 
 

@@ -10,7 +10,7 @@ import stat
 import time
 from contextlib import contextmanager
 
-from jobspool import admission, config, durable, filesystem
+from jobspool import config, durable, filesystem
 from jobspool.errors import (
     AmbiguousJob,
     BrokenConfig,
@@ -550,6 +550,8 @@ def runs_one_day(spool: Spool, state: str, id: str, settings: config.Settings) -
     job = spool.read(PENDING, id) if state == PENDING else None
     if job is None:
         return state != PENDING
+    from jobspool import admission
+
     kept = job.problem or "hold" in job.record or admission.closed(job.record, settings)
     return not kept and admission.waits_for(job.record, spool.state_of) is None
 
