@@ -115,7 +115,15 @@ class Wrong(Exception):
 JOB_OPTIONS = """\
   --max-retries=<n>       How often to try again after a failure.
   --timeout=<time>        End an attempt that takes longer: 30 (seconds), 10m, 1h30m.
+  --idle-timeout=<time>   End an attempt that prints nothing for so long.
   --grace=<time>          The time between TERM and KILL when it is ended.
+  --stop-signal=<name>    Send this instead of TERM: INT, USR1.
+  --memory=<size>         End an attempt that has more memory in use: 512M, 2G.
+  --cpu-time=<time>       End a process of it that takes more processor time.
+  --open-files=<n>        No more files than these may be open in a process of it.
+  --core-size=<size>      The largest file a crash may leave; 0: none.
+  --nice=<n>              How much it gives way to others: 0 to 19.
+  --ionice=<class>        The same for the disk: best-effort, idle.
   --delay=<time>          Not before so much time has gone by.
   --at=<time>             Not before then: 17:00, 'tomorrow 7:00', 'next monday 9am', 2026-12-01T08:00.
   --expires=<time>        Not run any more from then on, or after so much time: it goes to dead/.
@@ -361,6 +369,11 @@ def _options(words: dict, spool: Spool) -> dict:
         "max_retries": _number_of(words, "--max-retries"),
         "timeout": _seconds_of(words, "--timeout"),
         "grace": _seconds_of(words, "--grace"),
+        "idle_timeout": _seconds_of(words, "--idle-timeout"),
+        "stop_signal": _stop_signal(words),
+        "limits": _limits_of(words),
+        "nice": _number_of(words, "--nice"),
+        "ionice": _word_of(words, "--ionice"),
         "snooze": _seconds_of(words, "--snooze"),
         "expires": _moment_of(words, "--expires"),
         "deadline": _moment_of(words, "--deadline"),
@@ -481,6 +494,37 @@ def _list_of(words: dict, option: str, word: str) -> list[str] | None:
     if problem := WORDS[word](found):
         raise Wrong(f"{option} {words[option]}: it {problem}")
     return found
+
+
+def _stop_signal(words: dict) -> str | None:
+    text = words["--stop-signal"]
+    return None if text is None else _signal_of(text).name.removeprefix("SIG")
+
+
+def _limits_of(words: dict) -> dict | None:
+    """Return the limits that the options name. Raises Wrong."""
+    cpu = _seconds_of(words, "--cpu-time")
+    limits = {
+        "memory": _bytes_of(words, "--memory"),
+        "cpu": None if cpu is None else max(1, int(cpu)),
+        "files": _count_in(words, "--open-files"),
+        "core": _bytes_of(words, "--core-size"),
+    }
+    return {word: value for word, value in limits.items() if value is not None} or None
+
+
+SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def _bytes_of(words: dict, option: str) -> int | None:
+    """Return the bytes that the option's value names: 512M, 2GiB. Raises Wrong."""
+    text = words[option]
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise Wrong(f"{option} takes a size such as 512M or 2G, not {text!r}")
+    return int(float(found[1]) * SIZES[found[2].upper()])
 
 
 PARENTS = ("after", "after_any", "after_fail")

@@ -11,6 +11,7 @@ import re
 import time
 
 from jobspool.errors import shortened
+from jobspool.job import IO_CLASSES
 
 SHELL = "/bin/sh"
 AN_INSTANT = 0.02  # seconds for which a program that was found stays where it is
@@ -50,6 +51,17 @@ def direct(command: str) -> list[str] | None:
         return None
     split = command.split()
     return None if split[0] in OF_THE_SHELL or "=" in split[0] else split
+
+
+def limiting(record: dict) -> list[str]:
+    """Return the words before a program that has limits of the kernel's, of a shell that sets them and becomes it; else none."""
+    limits, nice, io = record.get("limits", {}), record.get("nice"), record.get("ionice")
+    sets = [f"ulimit -S {option} {limits[word] // size}" for word, (option, size) in ULIMITS.items() if word in limits]
+    before = [*(["nice", "-n", str(nice)] if nice is not None else []), *(["ionice", "-c", str(IO_CLASSES[io])] if io else [])]
+    return [SHELL, "-c", "; ".join([*sets, f'exec {" ".join(before)} "$@"']), "queuectl"] if sets or before else []
+
+
+ULIMITS = {"cpu": ("-t", 1), "files": ("-n", 1), "core": ("-c", 512)}  # POSIX counts files in blocks
 
 
 def find_program(name: str, search: str) -> str:

@@ -245,6 +245,27 @@ def _moment_of(value: object) -> str | None:
     return None if _is_time(value) else "must be a time with its zone, as 2026-11-24T10:15:30Z"
 
 
+LIMITS = {"memory": "bytes", "cpu": "seconds", "files": "open files", "core": "bytes"}  # of `limits`, and what they count
+IO_CLASSES = {"best-effort": 2, "idle": 3}  # ionice(1)
+
+
+def _limits(value: object) -> str | None:
+    if not isinstance(value, dict) or not value:
+        return 'must be an object, as {"memory": 536870912, "cpu": 600}'
+    for word, most in value.items():
+        if word not in LIMITS:
+            return f"has no {word!r}: there are {', '.join(LIMITS)}"
+        if _whole(most, word != "core", 2**62, "no"):
+            return f"says {most!r} for {word}: it takes a whole number of {LIMITS[word]}"
+    return None
+
+
+def _signal(value: object) -> str | None:
+    import signal
+
+    return None if isinstance(value, str) and hasattr(signal.Signals, f"SIG{value}") else "must be a signal's name, as INT"
+
+
 def _word(value: object) -> str | None:
     return _text(value) or (None if value.strip() else "is empty")
 
@@ -330,7 +351,12 @@ WORDS = {
     "cwd": _cwd,
     "env": _env,
     "timeout": _timeout,
+    "idle_timeout": _timeout,
     "grace": _seconds,
+    "stop_signal": _signal,
+    "limits": _limits,
+    "nice": lambda value: _whole(value, -20, 19, "must be a whole number from -20 to 19"),
+    "ionice": lambda value: None if value in IO_CLASSES else f"must be one of {', '.join(IO_CLASSES)}",
     "max_retries": _max_retries,
     "retry_until": _moment_of,
     "backoff": _backoff,

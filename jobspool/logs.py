@@ -106,6 +106,10 @@ class Logs:
                     self._cut[i] = end
                 self.cutting = True
 
+    def printed(self) -> int:
+        """Return how many bytes were printed so far."""
+        return sum(os.fstat(descriptor).st_size for descriptor in self._files)
+
     def say(self, text: str) -> None:
         """Write a line of our own into the error log. Raises OSError."""
         durable.write_all(self._files[1], f"queuectl: {text}\n".encode("utf-8", "surrogateescape"))

@@ -17,6 +17,7 @@ DIES_WITHIN = 5.0  # seconds that a process is given to end after KILL
 HIDDEN_FOR = 0.1  # seconds between looks at what /proc doesn't show
 TICKS = os.sysconf("SC_CLK_TCK")  # a second
 A_PAGE = 4096  # bytes
+A_PAGE_OF_MEMORY = os.sysconf("SC_PAGE_SIZE")  # bytes
 KERNEL_THREAD = 0x00200000  # PF_KTHREAD of linux/sched.h
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 GROUP, SESSION, FLAGS, STARTED, ENVIRONMENT = 2, 3, 6, 19, 47  # fields of /proc/PID/stat behind the command's name: proc(5)
@@ -70,6 +71,17 @@ def members(group: int) -> list[int]:
         if fields and fields[0] not in "ZX" and group in (int(fields[GROUP]), int(name)):
             found.append(int(name))
     return found
+
+
+def memory(group: int) -> int:
+    """Return how many bytes of memory the processes of the group have in use, shared ones counted for each."""
+    used = 0
+    for pid in members(group):
+        try:
+            used += int(_read(f"/proc/{pid}/statm").split()[1]) * A_PAGE_OF_MEMORY
+        except (FileNotFoundError, ProcessLookupError, IndexError):
+            pass  # RACE: it has ended
+    return used
 
 
 def environments(marker: bytes) -> dict[int, dict[bytes, bytes]]:
@@ -183,9 +195,9 @@ def wait_for(pid: int, seconds: float | None) -> bool:
         os.close(descriptor)
 
 
-def close_group(group: int, grace: float) -> bool:
-    """End every process of the group: TERM, up to `grace` seconds, then KILL. Tell whether none is left: see kill_group()."""
-    end_group(group, signal.SIGTERM)
+def close_group(group: int, grace: float, first: int = signal.SIGTERM) -> bool:
+    """End every process of the group: `first`, up to `grace` seconds, then KILL. Tell whether none is left: see kill_group()."""
+    end_group(group, first)
     return _gone_within(group, grace) or kill_group(group, DIES_WITHIN)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LOCK = 100  # the lock's descriptor in the job: beyond those that shell scripts use
 AN_INSTANT = 0.02  # seconds, behind which a job counts as one that takes its time
 LOOK_EVERY = 1.0  # seconds between looks at a running job: is it still in its place, how long are its logs
+MEMORY_EVERY = 0.25  # seconds between looks at how much memory a job has in use that may have only so much
 LOOK_SOON = 0.05  # the same, while its logs are being cut
 SIGNALS = signal.valid_signals()
 DEFAULTED = sorted(SIGNALS - {signal.SIGKILL, signal.SIGSTOP})
@@ -49,7 +50,8 @@ class Attempt:
         self._result = claim.spool.log_path(claim.id, claim.number, "result")
         self._began = time.monotonic()
         self.reason: str | None = None
-        self.limit = f"timeout after {settings.timeout:g} s" if settings.timeout is not None else ""  # what overdue() means
+        self._watched = Watched(claim.record, self.logs) if not WATCHED.isdisjoint(claim.record) else None
+        self._limit = f"timeout after {settings.timeout:g} s" if settings.timeout is not None else ""  # what its deadline means
         self.unclear = ""  # why what the job said of itself can't be taken
         self.interrupted = False
         self.pid = 0
@@ -78,7 +80,7 @@ class Attempt:
         if self.settings.deadline is not None:
             left = seconds(self.settings.deadline) - self.started
             if timeout is None or left < timeout:
-                self._deadline, self.limit = time.monotonic() + left, f"deadline {self.settings.deadline}"
+                self._deadline, self._limit = time.monotonic() + left, f"deadline {self.settings.deadline}"
 
     def ended(self, ears: Ears) -> bool:
         """Wait until the main process has ended, something else can be heard, or it is time to look; tell the first.
@@ -100,16 +102,20 @@ class Attempt:
             wait = self._began + AN_INSTANT - time.monotonic()
         else:
             wait = LOOK_SOON if self.logs.cutting or self._pidfd is None else LOOK_EVERY
+            wait = wait if self._watched is None else min(wait, self._watched.every)
         return max(0.0, wait if self._deadline is None else min(wait, self._deadline - time.monotonic()))
 
-    def overdue(self) -> bool:
-        """Tell whether the attempt has taken longer than its timeout."""
-        return self._deadline is not None and time.monotonic() >= self._deadline
+    def overdue(self) -> str:
+        """Return why the attempt is to be ended: it has taken longer, or more, than it may; "" for it may go on."""
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return self._limit
+        return "" if self._watched is None else self._watched.over(self.pid)
 
     def end(self, reason: str, interrupted: bool = False) -> bool:
         """End every process of the attempt: TERM, the grace, KILL. `reason` is recorded. Tell whether none is left."""
         self.reason, self.interrupted = reason, interrupted
-        return process.close_group(self.pid, self.settings.grace)
+        first = signal.Signals[f"SIG{self.claim.record.get('stop_signal', 'TERM')}"]
+        return process.close_group(self.pid, self.settings.grace, first)
 
     def outcome(self) -> Outcome:
         """Return how the attempt ended, once its main process has."""
@@ -119,6 +125,8 @@ class Attempt:
         code = os.waitstatus_to_exitcode(status)
         name = None if code >= 0 else signal.Signals(-code).name if -code in SIGNALS else f"SIG{-code}"
         reason = self.reason or (None if code == 0 else f"exit {code}" if code > 0 else f"ended by {name}")
+        if name == "SIGXCPU" and "cpu" in self.claim.record.get("limits", ()):
+            reason = f"over {self.claim.record['limits']['cpu']} s of processor time"
         said = self._said()
         if said and "dead" in said:
             reason = shortened(said["dead"])
@@ -176,6 +184,8 @@ class Attempt:
             raise CannotStart(REASONS.get(error.errno, 126), f"can't run {words[0]}: {error.strerror}") from None
 
     def _execute(self, program: str, words: list[str], environment: dict[str, str]) -> int:
+        if before := command.limiting(self.claim.record):
+            program, words = before[0], [*before, program, *words[1:]]
         lock = min(LOCK, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1)
         out, err = self.logs.own_paths  # opened anew, so that we can tell whether somebody still has them
         return os.posix_spawn(
@@ -193,6 +203,42 @@ class Attempt:
             setsigmask=[],
             setsigdef=DEFAULTED,
         )
+
+
+WATCHED = frozenset(("idle_timeout", "limits"))
+
+
+class Watched:
+    """What of a running job has to be looked at: how much memory it has in use, and whether it prints. `every` is how often."""
+
+    def __init__(self, record: dict, logs: Logs) -> None:
+        self._memory = record.get("limits", {}).get("memory")
+        self._idle = record.get("idle_timeout")
+        self._logs = logs
+        self._printed, self._since = 0, time.monotonic()
+        self.every = MEMORY_EVERY if self._memory is not None else LOOK_EVERY
+        if self._idle is not None:
+            self.every = min(self.every, max(LOOK_SOON, self._idle / 4))
+
+    def over(self, group: int) -> str:
+        """Return why the job is to be ended, "" for nothing."""
+        if self._memory is not None and process.memory(group) > self._memory:
+            return f"over {_bytes(self._memory)} of memory"
+        if self._idle is not None:
+            printed = self._logs.printed()
+            if printed != self._printed:
+                self._printed, self._since = printed, time.monotonic()
+            elif time.monotonic() - self._since >= self._idle:
+                return f"no output for {self._idle:g} s"
+        return ""
+
+
+def _bytes(count: int) -> str:
+    """Return the number of bytes as people say it: 512 MiB."""
+    for size, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= size:
+            return f"{count / size:.4g} {unit}"
+    return f"{count} bytes"
 
 
 def _names_of_needs(claim: Claim) -> dict[str, str]:

@@ -202,8 +202,8 @@ class Worker:
                 self._take_time(attempt)
             if self.interrupted:
                 self._end(attempt, "interrupted", interrupted=True)
-            elif attempt.overdue():
-                self._end(attempt, attempt.limit)
+            elif over := attempt.overdue():
+                self._end(attempt, over)
             elif self._try(attempt.claim.holds, "a job goes on") is False:
                 self._end(attempt, "moved away by hand")
                 return False

@@ -9,7 +9,7 @@ import pytest
 from kit import TOP
 
 LEVELS = (
-    "channel durable errors process times trust", "states admission", "job watch command index filesystem trouble", "config retry said", "spool",
+    "channel durable errors process times trust", "states admission", "job watch index filesystem trouble", "command config retry said", "spool",
     "names roster logs locks", "claim run recorder say", "recovery retention service", "worker sight doctor hands follow completion",
     "supervisor here screen", "__init__", "queuectl",
 )  # fmt: skip
