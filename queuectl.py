@@ -594,6 +594,14 @@ Options:
   --log-format=<format>
                   text, a calm line for each event, or json, an object a line.
   --verbose       A line for each start of a job, too.
+  --max-load=<load>
+                  Start nothing while the load of the machine is higher.
+  --min-free-memory=<size>
+                  ... while less memory is free: 512M, 2G.
+  --min-free-disk=<size>
+                  ... while less of the spool's disk is free.
+  --when=<command>
+                  ... unless this command, which is run every few seconds, exits 0.
   --any-filesystem
                   Run even where the file system can't keep the promises.
   -q --quiet      Say nothing.
@@ -614,6 +622,7 @@ def start(words: dict) -> int:
         raise QueueError(f"{spool.root} is read-only: mount it for writing to run jobs there")
     if not os.access(f"{spool.root}/{PENDING}", os.W_OK):
         raise QueueError(f"no right to write {spool.root}: its owner is the one to start workers there")
+    _gate_of(spool, words)  # a wrong one is told of before anything begins
     _leave_job()
     spool.ready()
     if apart := [name for name in (*STATES, "tmp") if os.stat(f"{spool.root}/{name}").st_dev != os.stat(spool.root).st_dev]:
@@ -626,9 +635,9 @@ def start(words: dict) -> int:
         return _detach(spool, count, words)
     tell = _quiet if words["--quiet"] else _reporter(words["--log-format"])
     if not words["--drain"] or words["--quiet"] or not sys.stdout.isatty():
-        return _supervise(spool, count, words["--drain"], tell, words["--verbose"])
+        return _supervise(spool, count, words, tell)
     with Progress("jobs") as progress:
-        return _supervise(spool, count, True, _above(progress, spool, tell), words["--verbose"])
+        return _supervise(spool, count, words, _above(progress, spool, tell))
 
 
 LOOK_EVERY = 1.0  # seconds between looks at how much there is to drain
@@ -692,7 +701,20 @@ def _count_of(text: str | None, spool: Spool, what: str = "--count") -> int:
         raise Wrong(str(error).replace("workers can't be", f"{what} can't be")) from None
 
 
-def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[list[dict]], None], verbose: bool) -> int:
+GATES = ("--max-load", "--min-free-memory", "--min-free-disk", "--when")
+
+
+def _gate_of(spool: Spool, words: dict) -> object:
+    """Return what tells when the machine lets nothing new start, None where it always does. Raises Wrong."""
+    if not any(words.get(option) for option in GATES):
+        return None
+    from jobspool.machine import Gate
+
+    load = _number_of(words, "--max-load")
+    return Gate(spool.root, load, _bytes_of(words, "--min-free-memory"), _bytes_of(words, "--min-free-disk"), words["--when"])
+
+
+def _supervise(spool: Spool, count: int, words: dict, report: Callable[[list[dict]], None]) -> int:
     from jobspool.supervisor import Supervisor
 
     manager = os.environ.pop("NOTIFY_SOCKET", None)  # which is not for jobs
@@ -702,7 +724,8 @@ def _supervise(spool: Spool, count: int, drain: bool, report: Callable[[list[dic
             _notify(manager, "READY=1")
         report(events)
 
-    Supervisor(spool, count, drain, noted if manager else report, verbose).serve()
+    gate = _gate_of(spool, words)
+    Supervisor(spool, count, words["--drain"], noted if manager else report, words["--verbose"], gate).serve()
     return 0
 
 
@@ -774,7 +797,7 @@ def _serve_detached(spool: Spool, count: int, words: dict, log: int, writer: int
                 os.close(writer)
             tell(events)
 
-        status = _supervise(spool, count, words["--drain"], report, words["--verbose"])
+        status = _supervise(spool, count, words, report)
     except QueueError as error:
         talk(str(error))
     finally:
@@ -830,6 +853,8 @@ def _event_line(event: dict) -> str:
         "moved": lambda: f"moved       {job}  cancelled, or moved away by hand: ended",
         "recovered": lambda: f"recovered   {job}  {printable(event['why'])}: {event['state']}",
         "buried": lambda: f"dead        {job}  {printable(event['why'])}",
+        "held back": lambda: f"held back   nothing new starts: {printable(event['why'])}",
+        "goes on": lambda: f"goes on     {event['why']}",
         "rejected": lambda: f"rejected    {job}  not a whole job, now in dead/: {printable(event['why'])}",
         "noted": lambda: f"noted       {job}  {event['why']}",
         "drained": lambda: "drained     nothing is left to do or to wait for",
@@ -974,7 +999,7 @@ def restart(words: dict) -> int:
             "--detach": True,
             "--drain": False,
             "--any-filesystem": allowed,
-            **dict.fromkeys(("--log-format", "--verbose")),
+            **dict.fromkeys(("--log-format", "--verbose", *GATES)),
         }
     )
 

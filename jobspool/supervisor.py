@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from jobspool import claim as claims
 from jobspool import durable, recovery, roster
 from jobspool.channel import Channel, Wakeup
+from jobspool.hooks import Hooks
 from jobspool.job import ENDING
 from jobspool.retention import Pruner
 from jobspool.sight import AFTER_TROUBLE, LOOK_AGAIN, Sight
@@ -30,6 +31,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jobspool.machine import Gate
+
 SETTLE = 2.0  # seconds without change until a file that is no whole job is given up
 MEND_EVERY = 5.0  # seconds between looks for what a crash left
 SAY_AGAIN = 60.0  # seconds until the same trouble is reported again
@@ -41,6 +44,8 @@ GARBAGE = 20_000  # new objects, until garbage is looked for
 MOST_AT_ONCE = 16
 COMES_WITHIN = 2.0  # seconds, in which a worker has long come to what it got, or given it back
 MOST_HEARD = 16  # times that one worker is listened to, until the others are heard
+LOOK_AT_HOOKS = 0.1  # seconds between looks at hooks that run
+LOOK_AT_GATE = 1.0  # seconds between looks whether the machine lets new jobs start
 CALM = 1.0  # seconds after trouble in which no time that has come wakes us
 
 
@@ -62,11 +67,18 @@ class Hand:
 class Supervisor:
     """One supervisor and its workers, from serve() to its return.
 
-    `report` takes the events that a person may want to know of; with `verbose` also the starts of jobs.
+    `report` takes the events that a person may want to know of; with `verbose` also the starts of jobs. `gate` tells when nothing
+    new is to be started.
     """
 
     def __init__(
-        self, spool: Spool, count: int, drain: bool, report: Callable[[list[dict]], None], verbose: bool = False
+        self,
+        spool: Spool,
+        count: int,
+        drain: bool,
+        report: Callable[[list[dict]], None],
+        verbose: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         spool.ready()
         self.spool = spool
@@ -74,6 +86,9 @@ class Supervisor:
         self.drain = drain
         self.report = report
         self.verbose = verbose
+        self.gate = gate
+        self._barred = ""  # why the gate is shut
+        self.hooks = Hooks(spool, self._event)
         self.sight = Sight(spool, self._runs, self._event, self._trouble)
         self.pruner = Pruner(spool)
         self.leftovers = recovery.Leftovers(spool)
@@ -114,6 +129,7 @@ class Supervisor:
                 self._report()
                 self._wait()
                 self._tend()
+        self.hooks.finish()
         self._try(self.place.leave)
         self._event("stopped")
 
@@ -142,6 +158,10 @@ class Supervisor:
         self.sight.look_around(clock)
         self._give_up_unfit()
         self._hand_out()
+        if self.hooks.is_busy():
+            self.hooks.step()
+        if not any(hand.running for hand in self.hands.values()) and self.sight.knows_nothing():
+            self.hooks.idle()
         if self.pruner.is_due(self.sight.settings, clock):
             self.pruner.at = clock + MEND_EVERY
             self._try(lambda: self.pruner.step(self.sight.settings), "old jobs are kept")
@@ -170,6 +190,10 @@ class Supervisor:
             sleep = min(sleep, self._fork_at - clock)
         if self.drain and self._may_be_drained():
             sleep = min(sleep, LOOK_AGAIN)
+        if self.hooks.is_busy():
+            sleep = min(sleep, LOOK_AT_HOOKS)
+        if self._barred:
+            sleep = min(sleep, LOOK_AT_GATE)
         return max(0.0, sleep, self._calm_until - clock)
 
     # ---- handing out
@@ -178,6 +202,8 @@ class Supervisor:
         """Give each free worker what is to run next; several at one go where jobs are quick and many, so that nobody waits."""
         if self.sight.paused:
             self._call_back()
+        if self.gate is not None and self.sight.waiting() and self._is_barred(self.gate):
+            return
         for hand in self.hands.values():
             if not hand.free or self.stopping or hand.leaving:
                 continue
@@ -187,6 +213,14 @@ class Supervisor:
                 hand.given = time.monotonic()
                 hand.running.update(ids)
                 hand.channel.send("run", ids=ids)  # if it has died, _bury_worker looks at the jobs again
+
+    def _is_barred(self, gate: Gate) -> bool:
+        """Tell whether the machine lets nothing new start; who wonders is told when that changes."""
+        why = gate.why()
+        if bool(why) != bool(self._barred):
+            self._event("held back" if why else "goes on", why=why or "the machine lets new jobs start again")
+        self._barred = why
+        return bool(why)
 
     def _call_back(self) -> None:
         """Take back what workers have not come to yet: nothing new is to start."""
@@ -459,6 +493,10 @@ class Supervisor:
                 return
             self._said[about] = clock
         self._events.append({"event": kind, **what})
+        if kind == "ended":
+            self.hooks.happened(what["attempt"]["verdict"], what["id"])
+        elif kind in ("buried", "rejected"):
+            self.hooks.happened(DEAD, what["id"])
 
     def _report(self) -> None:
         """Tell of all that happened since we last woke, at one go."""
