@@ -1,7 +1,7 @@
-"""Hooks: what a person wants to be run when something happens: executables in hooks/, called on-done, on-failed, on-dead, on-idle.
+"""Hooks: what a person wants to be run when something happens: executables in hooks/, as on-done, on-dead or on-idle.
 
-They run beside the queue, some at once, never in a worker: each with the job on its standard input, a log of its own and a time limit.
-They are told at most once: what a supervisor that is killed had not told yet, nobody tells.
+They run beside the queue, some at once, never in a worker: each with the job on its standard input, its output in logs/hooks.log, and
+a time limit. They are told at most once: what a supervisor that is killed had not told yet, nobody tells.
 """
 
 from __future__ import annotations
@@ -118,15 +118,16 @@ class Hooks:
         files = [os.open(told, READ), durable.open_to_append(log, mode)]
         try:
             durable.remove(told)
-            environment = {
-                **os.environ,
-                "QUEUECTL_SPOOL": spool.root,
-                "QUEUECTL_HOOK": kind,
-                "QUEUECTL_JOB_ID": what.get("id", ""),
-            }
+            own = {"QUEUECTL_SPOOL": spool.root, "QUEUECTL_HOOK": kind, "QUEUECTL_HOOK_ID": what.get("id", "")}
             folder = os.path.dirname(spool.root)
             return subprocess.Popen(
-                [path], stdin=files[0], stdout=files[1], stderr=files[1], env=environment, cwd=folder, start_new_session=True
+                [path],
+                stdin=files[0],
+                stdout=files[1],
+                stderr=files[1],
+                env={**os.environ, **own},
+                cwd=folder,
+                start_new_session=True,
             )
         finally:
             for descriptor in files:

@@ -1,4 +1,4 @@
-"""What the machine must have before anything new is started: a load that isn't too high, room, and what a person's command says."""
+"""What the machine must have before anything new is started: a load that isn't too high, room, and what a command says."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def hook(spool, kind, text):
 
 def test_each_hook_gets_the_job_when_it_has_come_to_be_so(spool, tmp_path):
     for kind in ("done", "failed", "dead", "idle"):
-        hook(spool, kind, f'cat >> {tmp_path}/{kind}; echo >> {tmp_path}/{kind}; echo "hook $QUEUECTL_HOOK $QUEUECTL_JOB_ID"')
+        hook(spool, kind, f'cat >> {tmp_path}/{kind}; echo >> {tmp_path}/{kind}; echo "hook $QUEUECTL_HOOK $QUEUECTL_HOOK_ID"')
     drop(spool, "well", {"command": "true", "name": "größer"})
     drop(spool, "bad", {"command": "false", "max_retries": 1, "backoff": [0.01]})
     drop(spool, "late", {"command": "true", "expires": "2020-01-01T00:00:00Z"})
