@@ -81,6 +81,7 @@ A job is one JSON file, its directory is its state, mv is the API.
   hold, release JOB...  let them wait, let them go
   front, back JOB...    next in line, or last; priority JOB N
   group [NAME]          limits: how many at once, how often
+  schedule add NAME     a job again and again; schedule lists them
   pause, resume         let nothing new start; go on
   rm JOB..., clean      remove them and their logs; the old ones
   dlq list              the jobs that used up their tries
@@ -112,7 +113,7 @@ class Wrong(Exception):
 
 # ---- enqueue
 
-JOB_OPTIONS = """\
+JOB_WORDS = """\
   --max-retries=<n>       How often to try again after a failure.
   --timeout=<time>        End an attempt that takes longer: 30 (seconds), 10m, 1h30m.
   --idle-timeout=<time>   End an attempt that prints nothing for so long.
@@ -146,6 +147,8 @@ JOB_OPTIONS = """\
   --hold=<reason>         Let it wait until it is released.
   --name=<text>           A name for people.
   --tag=<text>            A word to choose jobs by; may be repeated.
+"""
+ITS_NAME = """\
   --id=<id>               The id, instead of a new one.
   --unique=<key>          The id, too; where such a job waits or runs, add none, and print its id.
   --unique-for=<time>     And for so long behind its end.
@@ -162,7 +165,7 @@ One word is a command for sh -c, or a job as a JSON object. After -- come a prog
 JSON may name the job with "id".
 
 Options:
-{JOB_OPTIONS}  --wait                  Return when it has ended, and exit as it did; of several, 1 if one of them failed.
+{JOB_WORDS}{ITS_NAME}  --wait                  Return when it has ended, and exit as it did; of several, 1 if one of them failed.
   --follow                Show what it prints meanwhile, as run does.
   --from=<file>           Add a job for each line: a command, or a JSON object; - reads stdin. Lines that are blank or
                           begin with # are skipped.
@@ -853,6 +856,7 @@ def _event_line(event: dict) -> str:
         "moved": lambda: f"moved       {job}  cancelled, or moved away by hand: ended",
         "recovered": lambda: f"recovered   {job}  {printable(event['why'])}: {event['state']}",
         "buried": lambda: f"dead        {job}  {printable(event['why'])}",
+        "scheduled": lambda: f"scheduled   {job}  {printable(event['why'])}",
         "held back": lambda: f"held back   nothing new starts: {printable(event['why'])}",
         "goes on": lambda: f"goes on     {event['why']}",
         "rejected": lambda: f"rejected    {job}  not a whole job, now in dead/: {printable(event['why'])}",
@@ -2021,6 +2025,152 @@ def back(words: dict) -> int:
     return _each(spool, chosen(spool, words, states=(PENDING,)), words, lambda job: hands.to_back(spool, job))
 
 
+SCHEDULE = f"""\
+Recurring jobs: each schedule adds a job at its times, once for each, as long as workers run.
+
+Usage:
+  queuectl schedule add [options] [--env=<pair>]... [--tag=<text>]... <name> [--] [<word>...]
+  queuectl schedule [list] [--json] [--spool=<dir>]
+  queuectl schedule (show | pause | resume | run-now | rm) [--json] [--spool=<dir>] <name>
+  queuectl schedule --help
+
+A schedule is a file, schedules/NAME.json in the spool, which a person may write, edit or remove.
+
+Options:
+  --cron=<fields>         When, in cron's notation: "30 2 * * *", "*/10 9-17 * * mon-fri".
+  --every=<time>          Or every so often: 10m, 1h30m.
+  --zone=<name>           The time zone that cron's hours are of: Europe/Berlin; the machine's without it.
+  --catch-up=<what>       Of the times that came while no worker ran: none, one (the last; without it), all.
+  --overlap=<what>        While one of its jobs is unfinished: skip (add none; without it), queue, allow.
+  --jitter=<time>         A random time, up to this, is added to each.
+  --replace               Change the schedule of that name.
+  --json                  One JSON object a line.
+{JOB_WORDS}  --spool=<dir>           The spool to use.
+  -h --help               Print this.
+
+Examples:
+  queuectl schedule add backup --cron "30 2 * * *" --zone Europe/Berlin "tar cf /backup/home.tar /home"
+  queuectl schedule add poll --every 10m --overlap skip --timeout 5m -- ./poll.sh
+  queuectl schedule list
+"""
+
+
+def schedule(words: dict) -> int:
+    spool = open_spool(words)
+    if words["add"]:
+        return _schedule_add(spool, words)
+    if words["<name>"] is None:
+        return _schedule_list(spool, words)
+    from jobspool import durable, hands
+    from jobspool import schedule as schedules
+
+    name = words["<name>"]
+    settings = spool.settings()
+    path = schedules.path_of(spool, name)
+    if name not in schedules.names(spool):
+        raise NoSuchJob(
+            f"there is no schedule {name!r}{did_you_mean(name, schedules.names(spool), ':')} `queuectl schedule` lists them"
+        )
+    if words["rm"]:
+        durable.remove(path)
+        talk_to_person(f"removed {path}; its jobs stay")
+        return 0
+    one = schedules.load(spool, name, settings)
+    if words["show"]:
+        print(json.dumps({"name": name, **one.record}) if words["--json"] else "\n".join(_schedule_lines(spool, one, settings)))
+    elif words["run-now"]:
+        job = schedules.run_now(spool, one)
+        print(json.dumps(as_json(spool, job)) if words["--json"] else printable(job.id))
+        _tell_of_workers(spool)
+    else:
+        record = {word: value for word, value in one.record.items() if word != "paused"}
+        hands.write_schedule(spool, name, {**record, **({"paused": True} if words["pause"] else {})}, settings)
+        talk_to_person(f"{name} {'is paused: `queuectl schedule resume` lets it go on' if words['pause'] else 'goes on'}")
+    return 0
+
+
+def _schedule_add(spool: Spool, words: dict) -> int:
+    from jobspool import hands
+    from jobspool import schedule as schedules
+    from jobspool.job import check_id
+
+    words["--from"] = words["--each"] = None
+    for option in ("--delay", "--at", "--expires", "--deadline", "--retry-until"):
+        if words[option] is not None:
+            raise Wrong(f"{option} is of one moment, and a schedule's jobs come again and again")
+    try:
+        [job] = _records(words)
+    except Wrong as error:
+        raise Wrong(str(error).replace("queuectl enqueue", "queuectl schedule add NAME")) from None
+    job.pop("id", None)
+    name = check_id(words["<name>"])
+    if name in schedules.names(spool) and not words["--replace"]:
+        raise Wrong(f"there is a schedule {name!r}: --replace changes it")
+    given = {
+        "cron": words["--cron"],
+        "every": _seconds_of(words, "--every"),
+        "zone": words["--zone"],
+        "catch_up": words["--catch-up"],
+        "overlap": words["--overlap"],
+        "jitter": _seconds_of(words, "--jitter"),
+        "job": _with_options(job, _options(words, spool), words),
+    }
+    record = {word: value for word, value in given.items() if value is not None}
+    settings = spool.settings()
+    try:
+        one = hands.write_schedule(spool, name, record, settings)
+    except schedules.NotASchedule as error:
+        raise Wrong(f"{error}") from None
+    schedules.last(spool, name, settings)
+    print(printable(schedules.path_of(spool, name)))
+    nexts = ", ".join(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(tick)) for tick in islice(one.ticks(time.time()), 3))
+    talk_to_person(f"next: {nexts or 'never'}")
+    return 0
+
+
+def _schedule_list(spool: Spool, words: dict) -> int:
+    from jobspool import schedule as schedules
+
+    settings, rows = _settings_or_default(spool), []
+    for name in schedules.names(spool):
+        try:
+            one = schedules.load(spool, name, settings)
+        except (schedules.NotASchedule, OSError) as error:
+            rows.append({"name": name, "problem": str(error)})
+            continue
+        nexts = [] if one.paused else [iso(tick) for tick in islice(one.ticks(spool.now()), 3)]
+        rows.append({"name": name, "next": nexts, "unfinished": len(schedules.unfinished(spool, one)), **one.record})
+    if words["--json"]:
+        print("".join(f"{json.dumps(row)}\n" for row in rows), end="")
+    elif rows:
+        print_table(("schedule", "when", "next", "command"), [_schedule_row(row) for row in rows])
+    else:
+        talk_to_person(f'no schedules in {spool.root}: queuectl schedule add NAME --cron "30 2 * * *" "COMMAND"')
+    return 0
+
+
+def _schedule_row(row: dict) -> list[str]:
+    from jobspool.job import command_line, seconds
+
+    if "problem" in row:
+        return [row["name"], "-", "never", f"(no schedule: {row['problem']})"]
+    came = row.get("cron") or f"every {row['every']:g} s"
+    following = "paused" if row.get("paused") else when(seconds(row["next"][0]), time.time()) if row["next"] else "never"
+    return [row["name"], came, following, command_line(row["job"])]
+
+
+def _schedule_lines(spool: Spool, one: object, settings: object) -> list[str]:
+    from jobspool import schedule as schedules
+
+    lines = [f"schedule    {one.name}{' (paused)' if one.paused else ''}"]
+    lines += [f"{word:<11} {value if isinstance(value, str) else json.dumps(value)}" for word, value in one.record.items()]
+    nexts = islice(one.ticks(spool.now()), 3)
+    lines += [f"next        {time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(tick))}" for tick in nexts]
+    lines.append(f"last        {iso(schedules.last(spool, one.name, settings))}")
+    lines += [f"unfinished  {id}" for id in schedules.unfinished(spool, one)]
+    return [printable(line) for line in [*lines, f"file        {schedules.path_of(spool, one.name)}"]]
+
+
 GROUP = """\
 Show the groups of jobs, or change the limits of one: running workers take them up at once.
 
@@ -2916,7 +3066,7 @@ Usage:
 Options:
   --now                   Run it here, also where no worker runs.
   --cancel-on-interrupt   Cancel it at Ctrl-C, without asking.
-{JOB_OPTIONS}  -q --quiet              Say nothing on stderr of our own.
+{JOB_WORDS}{ITS_NAME}  -q --quiet              Say nothing on stderr of our own.
   --spool=<dir>           The spool to use.
   -h --help               Print this.
 
@@ -3075,6 +3225,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "front": (FRONT, front),
     "back": (BACK, back),
     "group": (GROUP, group),
+    "schedule": (SCHEDULE, schedule),
     "pause": (PAUSE, pause),
     "resume": (RESUME, resume),
     "rm": (RM, rm),

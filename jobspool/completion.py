@@ -38,6 +38,7 @@ complete -c queuectl -k -a '(queuectl __complete (commandline -opc)[2..] (comman
 SECOND_WORDS = {
     "dlq": ["list", "retry", "show", "purge"],
     "config": ["list", "get", "set", "unset"],
+    "schedule": ["list", "add", "show", "pause", "resume", "run-now", "rm"],
     "completion": list(SHELLS),
 }
 MOST_COMPLETED = 100  # jobs that are offered, the newest first

@@ -7,12 +7,13 @@ refused with what has become of it.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from signal import SIGKILL, SIGTERM
 
 from jobspool import claim as claims
-from jobspool import durable, process, recovery, retention, roster
+from jobspool import durable, process, recovery, retention, roster, schedule
 from jobspool.errors import JobExists, NoSuchJob, QueueError, TryAgain
 from jobspool.job import iso, seconds, waits_until
 from jobspool.spool import PAUSED
@@ -259,6 +260,16 @@ def _replaced(spool: Spool, other: Job, record: dict, start: float | None, setti
             return False  # RACE: it was due
     _stamp(spool, other, when)
     return True
+
+
+def write_schedule(spool: Spool, name: str, record: dict, settings: Settings) -> schedule.Schedule:
+    """Write the schedule's file and return the schedule. Raises NotASchedule."""
+    content = (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+    made = schedule.parse(name, content)
+    path = schedule.path_of(spool, name)
+    durable.make_parents(path)
+    durable.replace(path, spool.spare(), content, spool.file_mode(settings))
+    return made
 
 
 def is_edited(job: Job) -> bool:

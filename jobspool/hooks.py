@@ -1,7 +1,7 @@
 """Hooks: what a person wants to be run when something happens: executables in hooks/, as on-done, on-dead or on-idle.
 
-They run beside the queue, some at once, never in a worker: each with the job on its standard input, its output in logs/hooks.log, and
-a time limit. They are told at most once: what a supervisor that is killed had not told yet, nobody tells.
+They run beside the queue, some at once, never in a worker: each with the job on its standard input, its output in logs/hooks.log,
+and a time limit. They are told at most once: what a supervisor that is killed had not told yet, nobody tells.
 """
 
 from __future__ import annotations

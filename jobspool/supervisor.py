@@ -21,6 +21,7 @@ from jobspool.channel import Channel, Wakeup
 from jobspool.hooks import Hooks
 from jobspool.job import ENDING
 from jobspool.retention import Pruner
+from jobspool.schedule import Calendar
 from jobspool.sight import AFTER_TROUBLE, LOOK_AGAIN, Sight
 from jobspool.spool import Spool
 from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
@@ -89,6 +90,7 @@ class Supervisor:
         self.gate = gate
         self._barred = ""  # why the gate is shut
         self.hooks = Hooks(spool, self._event)
+        self.calendar = Calendar(spool, self._event)
         self.sight = Sight(spool, self._runs, self._event, self._trouble)
         self.pruner = Pruner(spool)
         self.leftovers = recovery.Leftovers(spool)
@@ -156,6 +158,9 @@ class Supervisor:
             self._try(self._keep_place, "it is not noted who runs")
             self._try(self._mend, "what a crash left stays")
         self.sight.look_around(clock)
+        if clock >= self.calendar.at and not self.stopping:
+            self.calendar.at = clock + AFTER_TROUBLE
+            self._try(lambda: self.calendar.step(self.sight.settings), "schedules wait")
         self._give_up_unfit()
         self._hand_out()
         if self.hooks.is_busy():
@@ -185,7 +190,7 @@ class Supervisor:
 
     def _seconds_to_sleep(self) -> float:
         clock = time.monotonic()
-        sleep = min(self._mend_at - clock, self.pruner.at - clock, self.sight.seconds_to_sleep(clock))
+        sleep = min(self._mend_at - clock, self.pruner.at - clock, self.calendar.at - clock, self.sight.seconds_to_sleep(clock))
         if self._staff() < self.count and not self.stopping:
             sleep = min(sleep, self._fork_at - clock)
         if self.drain and self._may_be_drained():
