@@ -74,6 +74,7 @@ A job is one JSON file, its directory is its state, mv is the API.
   show JOB, why JOB     all about one; why it is where it is
   logs [-f] [JOB...]    what they printed, or print
   wait [JOB...]         until they, or all, have ended
+  batch [NAME], stats   how far batches are; how jobs went
 
   cancel, kill JOB...   end them, with all that they started
   retry JOB...          try them again, now
@@ -136,6 +137,7 @@ JOB_WORDS = """\
   --snooze=<time>         How long it waits when it snoozes (exit 75), which is not counted as a try.
   --priority=<n>          Higher runs first; 0 without it.
   --group=<name>          Of this group, whose limits hold: queuectl group.
+  --batch=<name>          Of this batch: queuectl batch tells how far it is.
   --lock=<names>          Never beside another job with one of these locks: db,disk.
   --slots=<list>          What it takes of what there is of the setting `slots`: gpu=1,license=2.
   --after=<jobs>          Not before these jobs are done: k7m3q9,p4x1z8.
@@ -145,6 +147,7 @@ JOB_WORDS = """\
   --cwd=<dir>             Run there; in the current directory without it.
   --env=<pair>            NAME=VALUE for the job's environment; may be repeated.
   --hold=<reason>         Let it wait until it is released.
+  --keep=<time>           How long it is kept when it has ended: 7d, forever; as the spool, or its group, keeps them without it.
   --name=<text>           A name for people.
   --tag=<text>            A word to choose jobs by; may be repeated.
 """
@@ -172,6 +175,8 @@ Options:
   --each=<file>           Add a job for each line that is not blank, with the line in the place of {{}}; - reads stdin. In a shell
                           command it is quoted.
   --json                  One JSON object a line, the job, instead of its id.
+  --array=<range>         Add a job for each number, as 1-100 or 0-9,20: QUEUECTL_ARRAY_INDEX in its environment.
+  --then=<command>        Add one more, which runs when all these have ended, done or dead.
   -q --quiet              Say nothing on stderr.
   --spool=<dir>           The spool to use.
   -h --help               Print this.
@@ -181,24 +186,31 @@ Examples:
   queuectl enqueue -- convert "in file.png" out.jpg
   queuectl enqueue '{{"command": "make", "priority": 5}}'
   ls *.wav | queuectl enqueue --each - -- lame {{}} {{}}.mp3
+  queuectl enqueue --array 1-100 --batch render --then "echo all there" './frame.sh $QUEUECTL_ARRAY_INDEX'
 """
 
 
 def enqueue(words: dict) -> int:
     records = _records(words)
-    if (words["--id"] or words["--unique"]) and len(records) != 1:
+    if (words["--id"] or words["--unique"]) and (len(records) != 1 or words["--array"] is not None):
         raise Wrong("--id and --unique name one job, and this would add several")
     start = _start(words)
     _check_id(words["--id"])
     spool = open_spool(words)
     options = _options(words, spool)
     records = [(record.pop("id", None), _with_options(record, options, words)) for record in records]
+    if words["--array"] is not None:
+        records = [(None, record) for record in _as_array([record for _, record in records], words["--array"])]
     if words["--unique"] is not None:
         return _enqueue_unique(spool, records[0][1], start, words)
+    if words["--then"] is not None and spool.settings().max_job_bytes < 40 * len(records):
+        raise Wrong(f"--then can't name {len(records)} jobs in a file of max_job_bytes: add them in parts")
     with Progress("adding jobs", len(records), words["--quiet"]) as progress:
         jobs = spool.add_many(
             [(id if words["--id"] is None else words["--id"], record, start) for id, record in records], progress.tell
         )
+    if words["--then"] is not None and jobs:
+        jobs += _added_then(spool, jobs, words)
     if words["--json"]:
         print("".join([f"{json.dumps(as_json(spool, job))}\n" for job in jobs]), end="", flush=True)
     else:
@@ -206,6 +218,33 @@ def enqueue(words: dict) -> int:
     if not words["--quiet"]:
         _tell_of_workers(spool)
     return _see_ended(spool, jobs, words) if words["--wait"] or words["--follow"] else 0
+
+
+def _added_then(spool: Spool, jobs: list[Job], words: dict) -> list[Job]:
+    """Add the job that comes when all these have ended, and return it in a list."""
+    record = {**_record_in(words["--then"]), "after_any": [job.id for job in jobs]}
+    record |= {"batch": words["--batch"]} if words["--batch"] is not None else {}
+    return spool.add_many([_with_options(record, {}, words)])
+
+
+def _as_array(records: list[dict], text: str) -> list[dict]:
+    """Return each of the jobs for each number of the range. Raises Wrong."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+        if not found or int(found[2] or found[1]) < int(found[1]):
+            raise Wrong(f"--array takes numbers such as 1-100 or 0-9,20, not {text!r}")
+        numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
+        if len(numbers) > MOST_OF_AN_ARRAY:
+            raise Wrong(f"--array {text}: no more than {MOST_OF_AN_ARRAY} jobs at once")
+    return [
+        {**record, "env": {**record.get("env", {}), "QUEUECTL_ARRAY_INDEX": str(number)}}
+        for record in records
+        for number in numbers
+    ]
+
+
+MOST_OF_AN_ARRAY = 1_000_000
 
 
 def _enqueue_unique(spool: Spool, record: dict, start: float | None, words: dict) -> int:
@@ -393,6 +432,8 @@ def _options(words: dict, spool: Spool) -> dict:
         "cwd": _cwd_of(words["--cwd"]),
         "env": _env_of(words["--env"]),
         "hold": words["--hold"],
+        "keep": _word_of(words, "--keep"),
+        "batch": _word_of(words, "--batch"),
         "name": words["--name"],
         "tags": words["--tag"] or None,
     }
@@ -1056,6 +1097,7 @@ SELECTION = """\
   --name=<glob>     Only jobs with a name like this, as 'nightly*'.
   --tag=<text>      Only jobs with this tag.
   --group=<name>    Only jobs of this group.
+  --batch=<name>    Only jobs of this batch.
   --since=<age>     Only jobs that came to their state within this time: 90s, 10m, 1h, 7d.
   --grep=<text>     Only jobs with this text in their command.
 """
@@ -1064,7 +1106,7 @@ WHICH = """\
 A JOB is any part of an id that fits one job only, @last (the one that was added last), @failed (the one that failed last),
 or - for ids on stdin, as `queuectl list -q` prints them.
 """
-CHOICES = ("--state", "--name", "--tag", "--group", "--since", "--grep")
+CHOICES = ("--state", "--name", "--tag", "--group", "--batch", "--since", "--grep")
 
 
 def chosen(spool: Spool, words: dict, first: str | None = None, states: Iterable[str] = STATES) -> list[Job]:
@@ -1115,7 +1157,7 @@ def _fits(job: Job, words: dict) -> bool:
             return False
     if words["--tag"] is not None and words["--tag"] not in job.record.get("tags", ()):
         return False
-    if words["--group"] is not None and job.record.get("group") != words["--group"]:
+    if any(words[f"--{word}"] is not None and job.record.get(word) != words[f"--{word}"] for word in ("group", "batch")):
         return False
     return words["--grep"] is None or words["--grep"] in job.command
 
@@ -2171,6 +2213,99 @@ def _schedule_lines(spool: Spool, one: object, settings: object) -> list[str]:
     return [printable(line) for line in [*lines, f"file        {schedules.path_of(spool, one.name)}"]]
 
 
+BATCH = """\
+Show batches: how many of their jobs have ended, and how.
+
+`queuectl wait --batch NAME` waits for one, `queuectl cancel --batch NAME` ends it.
+
+Usage:
+  queuectl batch [options] [<name>]
+
+Options:
+  --json          One JSON object a line.
+  --spool=<dir>   The spool to use.
+  -h --help       Print this.
+
+Examples:
+  queuectl batch render
+"""
+
+
+def batch(words: dict) -> int:
+    spool = open_spool(words)
+    counts: dict[str, dict[str, int]] = {}
+    for job in spool.jobs():
+        name = job.record.get("batch")
+        if name is not None and words["<name>"] in (None, name):
+            found = counts.setdefault(name, dict.fromkeys(STATES, 0))
+            found[job.state] += 1
+    if words["<name>"] is not None and not counts:
+        raise NoSuchJob(f"no job of a batch {words['<name>']!r} is in {spool.root}: `queuectl batch` lists them")
+    for name in sorted(counts):
+        found = counts[name]
+        total, ended = sum(found.values()), found[DONE] + found[DEAD]
+        if words["--json"]:
+            print(json.dumps({"batch": name, "total": total, "ended": ended, **found}))
+        else:
+            said = ", ".join(f"{count} {state}" for state, count in found.items() if count)
+            print_lines([f"{name:<16} {_drawn(ended, total)} {ended}/{total}  {said}"])
+    return 0
+
+
+def _drawn(done: int, total: int, width: int = 20) -> str:
+    """Return a bar of so many characters."""
+    full = width * done // total if total else 0
+    return f"[{'#' * full}{'.' * (width - full)}]"
+
+
+STATS = """\
+Tell from the records how jobs went: attempts and how they ended, how long they took, and how long jobs waited for the first.
+
+Usage:
+  queuectl stats [options]
+
+Options:
+  --since=<age>   Of the attempts that ended within this time: 1h, 7d; a day without it.
+  --by=<word>     A line for each name (or program; without it), group or batch.
+  --json          One JSON object a line.
+  --spool=<dir>   The spool to use.
+  -h --help       Print this.
+
+Examples:
+  queuectl stats --since 1h
+  queuectl stats --by group --json
+"""
+
+
+def stats(words: dict) -> int:
+    from jobspool.stats import summary
+
+    window = _age_in(words, "--since") or 86_400.0
+    by = words["--by"] or "name"
+    if by not in ("name", "group", "batch"):
+        raise Wrong(f"--by takes name, group or batch, not {by!r}")
+    spool = open_spool(words)
+    now = time.time()
+    jobs = (job for state in (DONE, DEAD, FAILED, PENDING) for job in spool.jobs(state) if not job.problem)
+    rows = summary(jobs, now - window, now, by)
+    if words["--json"]:
+        print("".join(f"{json.dumps(row)}\n" for row in rows), end="")
+        return 0
+    heads = (by, "attempts", "done", "failed", "dead", "per hour", "not done", "took p50", "p90", "p99", "waited p50", "p99")
+    print_table(heads, [_stats_row(row) for row in rows])
+    return 0
+
+
+def _stats_row(row: dict) -> list[str]:
+    def took(value: float | None) -> str:
+        return "-" if value is None else span(value)
+
+    share = "-" if row["failure_share"] is None else f"{row['failure_share'] * 100:.3g} %"
+    counts = [str(row[word]) for word in ("attempts", "done", "failed", "dead")]
+    times = [took(row[word]) for word in ("duration_p50", "duration_p90", "duration_p99", "wait_p50", "wait_p99")]
+    return [row["name"], *counts, f"{row['per_hour']:g}", share, *times]
+
+
 GROUP = """\
 Show the groups of jobs, or change the limits of one: running workers take them up at once.
 
@@ -2183,6 +2318,8 @@ Options:
   --weight=<w>        Its share beside other groups, which have 1; none: they run in the order in which all came.
   --pause             Let none of its jobs start.
   --resume            Let them start again.
+  --keep-done=<time>  How long its jobs stay in done/: 7d, forever; none: as all others.
+  --keep-dead=<time>  The same for dead/.
   --json              One JSON object a line.
   --spool=<dir>       The spool to use.
   -h --help           Print this.
@@ -2198,6 +2335,7 @@ def group(words: dict) -> int:
 
     spool = open_spool(words)
     changes = {name: words[f"--{name}"] for name in ("concurrency", "rate", "weight") if words[f"--{name}"] is not None}
+    changes |= {f"keep_{state}": words[f"--keep-{state}"] for state in (DONE, DEAD) if words[f"--keep-{state}"] is not None}
     if words["--pause"] or words["--resume"]:
         changes["paused"] = "true" if words["--pause"] else "none"
     if changes and words["<name>"] is None:
@@ -2521,6 +2659,7 @@ Options:
   --name=<glob>        Only jobs with a name like this, as 'nightly*'.
   --tag=<text>         Only jobs with this tag.
   --group=<name>       Only jobs of this group.
+  --batch=<name>       Only jobs of this batch.
   --since=<age>        Only jobs that came to their state within this time.
   --grep=<text>        Only jobs with this text in their command.
   --spool=<dir>        The spool to use.
@@ -3225,6 +3364,8 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "front": (FRONT, front),
     "back": (BACK, back),
     "group": (GROUP, group),
+    "batch": (BATCH, batch),
+    "stats": (STATS, stats),
     "schedule": (SCHEDULE, schedule),
     "pause": (PAUSE, pause),
     "resume": (RESUME, resume),

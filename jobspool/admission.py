@@ -111,7 +111,7 @@ def waits_for(record: dict, state_of: Callable[[str], str | None]) -> Waits | No
     """
     policy = record.get("dead_parent", "wait")
     for word, wanted in PARENTS.items():
-        for parent in record.get(word, ()):
+        for parent in reversed(record.get(word, ())):  # of many, the last is likely to be the last to end
             state = state_of(parent)
             if state is None:
                 return Waits(parent, f"{parent}, which it comes after, is gone")

@@ -24,12 +24,14 @@ BACKOFF = f"one of {', '.join(BACKOFFS)}, or a list of times, as 10s,1m,10m"
 EXITS = "a list of exit codes and what they mean, as 3=done,64=dead,75=retry"
 
 SLOTS = "a list of what there is and how many of it, as gpu=2,license=5"
-GROUPS = "an object of groups, each with some of concurrency, rate (10/m), weight and paused: queuectl group changes them"
+GROUPS = "an object of groups, each with some of concurrency, rate, weight, paused, keep_done, keep_dead: see queuectl group"
 GROUP_WORDS = {
     "concurrency": lambda value: isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024,
     "rate": lambda value: isinstance(value, str) and _is_rate(value),
     "weight": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0.001 <= value <= 1000,
     "paused": lambda value: isinstance(value, bool),
+    "keep_done": lambda value: isinstance(value, str) and _is_keep(value),
+    "keep_dead": lambda value: isinstance(value, str) and _is_keep(value),
 }
 
 # low, high: the range; or low is the words that may be chosen, or one of KEEP, BACKOFF, EXITS, SLOTS and GROUPS.
@@ -133,7 +135,7 @@ def checked(name: str, value: object) -> object:
     if isinstance(setting.low, tuple):
         good = value in setting.low
     elif setting.low == KEEP:
-        good = keep_of(value) is not None
+        good = _is_keep(value)
     elif setting.low in READ:
         good = CHECKED.get(name, WORDS.get(name))(value) is None
     else:
@@ -184,6 +186,12 @@ def _groups(value: object) -> str | None:
     return None if good else GROUPS
 
 
+def _is_keep(value: object) -> bool:
+    from jobspool.times import keep_of
+
+    return keep_of(value) is not None
+
+
 def _is_rate(text: str) -> bool:
     from jobspool.admission import rate
 
@@ -207,19 +215,6 @@ def rule(setting: Setting) -> str:
     kind = "a whole number" if _is_whole(setting) else "a number"
     none = ", or none" if setting.default is None else ""
     return f"{kind} from {setting.low:g} to {int(setting.high)}{none}"
-
-
-def keep_of(value: object) -> tuple[float | None, int | None] | None:
-    """Return the age in seconds, or the number, that a rule keeps; both None for "forever"; None where it is no rule."""
-    if value == FOREVER:
-        return None, None
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return None, value
-    from jobspool.times import UNITS
-
-    if isinstance(value, str) and value[:-1].isdecimal() and value.isascii() and len(value) < 12 and value[-1] in UNITS:
-        return float(int(value[:-1]) * UNITS[value[-1]]), None
-    return None
 
 
 def _is_whole(setting: Setting) -> bool:
@@ -313,12 +308,14 @@ def change_group(root: str, name: str, changes: dict[str, str], spare: str, mode
 
 def _group_value(word: str, text: str) -> object:
     try:
-        value = text if word == "rate" else text == "true" if word == "paused" else number(text)
+        value = text if word in ("rate", "keep_done", "keep_dead") else text == "true" if word == "paused" else number(text)
     except ValueError:
         value = text
     if not GROUP_WORDS[word](value):
         rules = {"concurrency": "a whole number from 1 to 1024", "rate": "10/m, 3/10s or the like", "weight": "a number above 0"}
-        raise WrongValue(f"--{word} can't be {text!r}: it takes {rules[word]}, or none")
+        raise WrongValue(
+            f"--{word.replace('_', '-')} can't be {text!r}: it takes {rules.get(word, 'a time such as 7d, forever')}, or none"
+        )
     return value
 
 

@@ -266,6 +266,12 @@ def _signal(value: object) -> str | None:
     return None if isinstance(value, str) and hasattr(signal.Signals, f"SIG{value}") else "must be a signal's name, as INT"
 
 
+def _keep(value: object) -> str | None:
+    from jobspool.times import KEEP_AGE, keep_of
+
+    return None if isinstance(value, str) and keep_of(value) is not None else f"must be {KEEP_AGE}"
+
+
 def _word(value: object) -> str | None:
     return _text(value) or (None if value.strip() else "is empty")
 
@@ -367,6 +373,8 @@ WORDS = {
     "deadline": _moment_of,
     "priority": _priority,
     "group": _word,
+    "batch": _word,
+    "keep": _keep,
     "locks": _words,
     "slots": _slots,
     "after": _ids,

@@ -12,11 +12,11 @@ import re
 import time
 
 from jobspool import durable, names
-from jobspool.config import keep_of
 from jobspool.errors import NotAJob
 from jobspool.job import id_of, last_mark, parse, same_time
 from jobspool.spool import read_file
 from jobspool.states import DEAD, DONE, STATES
+from jobspool.times import keep_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from jobspool.spool import Spool
 
 LOG = re.compile(r"(.+)\.\d+(?:~\d+)?\.(?:out|err|result)", re.DOTALL)
+TELLING = (b"keep", b"group", b"\\")  # words of a job that may be kept for a time of its own; an escape may spell any
 A_DAY = 86_400.0
 SLICE = 0.005  # seconds of work at one go
 BETWEEN = 0.02  # seconds between two slices of a walk
 AFTER_TROUBLE = 5.0  # seconds until the next walk
 SOONEST, LATEST = 1.0, 600.0  # seconds between two walks
+NOTHING: dict[tuple[str, str], float] = {}
 MOST_READ = 1 << 20  # bytes of a job beside its attempts: of a larger one the logs go when they are a day old
 LOGS_EVERY = A_DAY / 4  # seconds between two looks for logs whose job is gone
 
@@ -43,13 +45,16 @@ class Pruner:
         self.at = self._logs_at = 0.0
         self._walk: Iterator[None] | None = None
         self._rules: tuple | None = None
+        self._own: dict[tuple[str, str], float] = {}  # how long jobs are kept by their own words, or their groups'
+        self._read_to = dict.fromkeys((DONE, DEAD), 0.0)  # up to which ctime all were read for that
         self._busy = 0.0  # seconds that this walk has worked
 
     def step(self, settings: Settings) -> None:
         """Go on with the walk for a slice, or begin one. Raises OSError; the next step begins anew."""
         begun = time.monotonic()
-        if self._rules != (settings.keep_done, settings.keep_dead):
-            self._rules, self._walk = (settings.keep_done, settings.keep_dead), None
+        if self._rules != _rules(settings):
+            self._rules, self._walk = _rules(settings), None
+            self._own, self._read_to = {}, dict.fromkeys((DONE, DEAD), 0.0)
         walk, self._walk = self._walk or self._whole(settings, begun), None
         try:
             unfinished = any(time.monotonic() - begun > SLICE for _ in walk)
@@ -67,7 +72,8 @@ class Pruner:
     def _whole(self, settings: Settings, clock: float) -> Iterator[None]:
         refused: list[OSError] = []
         for state, rule in ((DONE, settings.keep_done), (DEAD, settings.keep_dead)):
-            yield from prune_state(self.spool, state, rule, settings, refused)
+            yield from self._read_own(state, settings)
+            yield from prune_state(self.spool, state, rule, settings, refused, self._own)
         if clock >= self._logs_at:
             self._logs_at = clock + LOGS_EVERY
             yield from prune_logs(self.spool)
@@ -76,39 +82,87 @@ class Pruner:
 
     def is_due(self, settings: Settings, clock: float) -> bool:
         """Tell whether step() is to be called: it is time to, or another rule is to be kept than in the last step."""
-        return clock >= self.at or self._rules != (settings.keep_done, settings.keep_dead)
+        return clock >= self.at or self._rules != _rules(settings)
+
+    def _read_own(self, state: str, settings: Settings) -> Iterator[None]:
+        """Read which jobs that came since the last walk are kept for a time of their own; yields after each file."""
+        begun, there = self.spool.now(), set()
+        for id, found in _files(self.spool, state, settings):
+            there.add((state, id))
+            if found.st_ctime_ns / 1e9 < self._read_to[state] - 1.0:
+                continue
+            age = own_age(self.spool, state, id, settings)
+            if age is None:
+                self._own.pop((state, id), None)
+            else:
+                self._own[state, id] = age
+            yield
+        self._own = {place: age for place, age in self._own.items() if place[0] != state or place in there}
+        self._read_to[state] = begun
+
+
+def _rules(settings: Settings) -> tuple:
+    groups = {name: (group.get("keep_done"), group.get("keep_dead")) for name, group in settings.groups.items()}
+    return settings.keep_done, settings.keep_dead, {name: rules for name, rules in groups.items() if any(rules)}
+
+
+def own_age(spool: Spool, state: str, id: str, settings: Settings) -> float | None:
+    """Return for how many seconds the job is kept by its own word, or its group's; infinity is for ever; else None."""
+    try:
+        content, _ = read_file(spool.path(state, id), settings.max_job_bytes)
+    except OSError:
+        return None
+    if not any(word in content for word in TELLING):
+        return None
+    job = spool.read(state, id)
+    if job is None or job.problem:
+        return None
+    group = settings.groups.get(job.record.get("group"), {})
+    rule = job.record.get("keep") or group.get("keep_done" if state == DONE else "keep_dead")
+    if rule is None:
+        return None
+    age, _ = keep_of(rule)
+    return math.inf if age is None else age
 
 
 def pause(settings: Settings) -> float:
     """Return the seconds between two walks: a tenth of the shortest age that is kept."""
-    ages = [age for age, _ in map(keep_of, (settings.keep_done, settings.keep_dead)) if age is not None]
+    of_groups = [rule for rules in _rules(settings)[2].values() for rule in rules if rule is not None]
+    ages = [age for age, _ in map(keep_of, (settings.keep_done, settings.keep_dead, *of_groups)) if age is not None]
     counts = [count for _, count in map(keep_of, (settings.keep_done, settings.keep_dead)) if count is not None]
     return min(LATEST, max(SOONEST, min([age / 10 for age in ages] + [10.0] * bool(counts), default=LATEST)))
 
 
-def prune_state(spool: Spool, state: str, rule: str | int, settings: Settings, refused: list[OSError]) -> Iterator[None]:
-    """Remove the jobs of that state that are older, or more, than `rule` keeps; yields after each file it looks at.
+def prune_state(
+    spool: Spool, state: str, rule: str | int, settings: Settings, refused: list[OSError], own: dict = NOTHING
+) -> Iterator[None]:
+    """Remove the jobs of that state that are older, or more, than `rule` keeps, or than is said of them in `own`.
 
-    Files that would never be run are never removed. Why the disk keeps one comes to `refused`, and keeps it from no other.
+    Yields after each file it looks at. Files that would never be run are never removed. Why the disk keeps one comes to
+    `refused`, and keeps it from no other.
     """
     age, count = keep_of(rule)
-    if age is None and count is None:
-        return
+    before = (-math.inf, "")
     if age is not None:
         before = (spool.now() - age, "")
     elif count == 0:
         before = (math.inf, "")
-    else:
+    elif count is not None:
         newest: list[tuple[float, str]] = []  # a heap: its first is the oldest that is kept
         for id, found in _files(spool, state, settings):
             place = (found.st_mtime_ns / 1e9, id)
-            heapq.heappush(newest, place) if len(newest) < count else heapq.heappushpop(newest, place)
+            if (state, id) not in own:
+                heapq.heappush(newest, place) if len(newest) < count else heapq.heappushpop(newest, place)
             yield
         before = newest[0] if len(newest) == count else (-math.inf, "")
+    elif not any(there == state for there, _ in own):
+        return
     for id, found in _files(spool, state, settings):
-        if (found.st_mtime_ns / 1e9, id) < before:
+        its = own.get((state, id))
+        last = before if its is None else (spool.now() - its, "")
+        if (found.st_mtime_ns / 1e9, id) < last:
             try:
-                if age is None or _came(spool, state, id, found) < before[0]:
+                if (its is None and age is None) or _came(spool, state, id, found) < last[0]:
                     prune(spool, state, id, found)
             except OSError as error:
                 refused.append(error)

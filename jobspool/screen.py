@@ -89,7 +89,7 @@ class Screen:
                 why_dead(job) if job.state == DEAD else age(job) + (self.far.get(job.id, "") if job.state == PROCESSING else "")
             )
             lines.append(
-                (f"  {short(job.id):<12} {what[:24]:<24} {job.command or job.problem or ''}", f"job {len(self.jobs) - 1}")
+                (f"  {short(job.id):<12} {what[:30]:<30} {job.command or job.problem or ''}", f"job {len(self.jobs) - 1}")
             )
         return lines if shown else [*lines, ("  none", "dim")]
 

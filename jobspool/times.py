@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+FOREVER = "forever"
+KEEP_AGE = "a time (90s, 30m, 12h, 7d, 4w), or forever"
 LONGEST = 315_360_000.0  # seconds: ten years
 EXAMPLES = "90s, 10m, 1h30m, 7d"
 ELAPSED = re.compile(r"\s*(?:in\b|now\s*\+|\d+\s*(?:s|sec|secs|seconds?|m|min|mins|minutes?|h|hours?|d|days?|w|weeks?)\b)", re.I)
@@ -60,3 +62,14 @@ def _said(text: str, now: float) -> float:
     if found is None:
         raise ValueError(f"{text!r} is no time that is known here: try 10m, 17:00, 'tomorrow 7:00' or 2026-12-01T08:00")
     return (found.replace(tzinfo=UTC) if elapsed and found.tzinfo is None else found).timestamp()
+
+
+def keep_of(value: object) -> tuple[float | None, int | None] | None:
+    """Return the age in seconds, or the number, that a rule keeps; both None for "forever"; None where it is no rule."""
+    if value == FOREVER:
+        return None, None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return None, value
+    if isinstance(value, str) and value[:-1].isdecimal() and value.isascii() and len(value) < 12 and value[-1] in UNITS:
+        return float(int(value[:-1]) * UNITS[value[-1]]), None
+    return None

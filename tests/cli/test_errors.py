@@ -82,7 +82,7 @@ CASES = [
     (["cancl", "there"], 2, "unknown command 'cancl', did you mean 'cancel'?"),
     (["logs", "--tail", "-1", "there"], 2, "--tail takes a whole number, not '-1'"),
     (["retry", "there"], 1, "there is pending: it can't be tried again"),
-    (["frobnicate"], 2, "unknown command 'frobnicate': `queuectl --help` lists them"),
+    (["xyzzy"], 2, "unknown command 'xyzzy': `queuectl --help` lists them"),
     (["enqueue", '["ls", "-l"]'], 2, 'a JSON list is no job: {"argv": ["ls", "-l"]} would be'),
     (["enqueue", '{"command": "x", "id": "a/b"}'], 2, "an id can't contain a slash"),
     (["enqueue", '{"command": "x", "id": "there"}'], 1, "is there already"),

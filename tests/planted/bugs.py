@@ -144,7 +144,7 @@ BUGS = [
         f"{RECOVERY}a_job_whose_worker_dies_between_plan_and_mending_is_left_alone"),
     Bug("a job is claimed without the room for its outcome", 5,
         [("claim", "    claim.reserve(found.st_size, settings)\n    return claim", "    return claim"),
-         ("claim", "        claim.reserve(found.st_size, settings)\n    return _rename", "    return _rename")], f"{CLAIM}without_room_for_its_outcome_a_job_is_not_claimed_nor_touched"),
+         ("claim", "        claim.reserve(found.st_size, settings)\n    if admission", "    if admission")], f"{CLAIM}without_room_for_its_outcome_a_job_is_not_claimed_nor_touched"),
     Bug("a job whose directory is gone is taken for one that hands moved away", 2,
         [("claim", "            durable.see_folder(os.path.dirname(self.place))\n", "")],
         f"{CLAIM}a_job_whose_directory_is_gone_is_not_taken_for_moved_away"),

@@ -18,7 +18,7 @@ def test_a_child_runs_when_its_parents_are_done_and_not_before(spool, tmp_path):
     child = add(spool, "true", "--after", "a,b")
     with pool(spool, 3):
         until(lambda: spool.count("processing") == 2, "both parents")
-        assert "it comes after a, which is processing: queuectl why a" in queuectl("why", child, spool=spool).stdout
+        assert "it comes after b, which is processing: queuectl why b" in queuectl("why", child, spool=spool).stdout
         (tmp_path / "a").touch()
         comes_to(spool, "a", "done")
         assert where(spool, child) == ["pending"]

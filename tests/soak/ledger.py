@@ -10,8 +10,8 @@ from collections import Counter, namedtuple
 
 from soak.load import KINDS
 
-from jobspool.config import keep_of
 from jobspool.states import DEAD, DONE, STATES
+from jobspool.times import keep_of
 
 RULED = 15.0  # seconds in which a walk may still go by the rule before
 BLINKED = 2.0  # seconds without a look, as on a busy machine: what went meanwhile may have ended unseen
