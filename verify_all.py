@@ -292,6 +292,125 @@ def settings(spool):
     equal(verdicts(spool.comes_to("dead", "x")), ["dead"], "verdicts")
 
 
+@promise("priority, front and back say who is next")
+def line(spool):
+    for id in "abc":
+        spool.add(id, f"echo {id} >> {spool.folder}/order")
+    spool("priority", "c", "5")
+    spool("back", "a")
+    equal(spool("list", "--state", "pending", "-q").split(), ["c", "b", "a"], "the order that is shown")
+    spool.start("--drain").wait(PATIENCE)
+    equal((spool.folder / "order").read_text().split(), ["c", "b", "a"], "the order of the runs")
+
+
+@promise("a job may wait for its time, and is not run when it is too late")
+def times(spool):
+    spool.add("later", "true", "--delay", "1")
+    spool.add("late", "true", "--at", "2s", "--expires", "1s")
+    spool.start()
+    equal(spool.where("later"), ["pending"], "before its time")
+    spool.comes_to("done", "later")
+    if "too late" not in spool.comes_to("dead", "late").get("cancelled", ""):
+        raise Broken("the reason isn't on record")
+
+
+@promise("a schedule adds one job for each of its times, with two supervisors")
+def schedules(spool):
+    spool("schedule", "add", "tick", "--every", "1", "--overlap", "allow", "true")
+    for _ in range(2):
+        spool.start()
+    until(lambda: len(list(spool.root.glob("done/tick-*.json"))) >= 3, "three ticks")
+    equal(list(spool.root.glob("*/*~*.json")), [], "jobs of one name")
+
+
+@promise("of a unique job there is one, and with --replace the last counts")
+def unique(spool):
+    for word in ("one", "two"):
+        equal(spool("enqueue", f"echo {word}", "--unique", "k", "--replace"), "k", "its id")
+    equal(spool("enqueue", "echo three", "--unique", "k"), "k", "the id of the one that is there")
+    spool.start("--drain").wait(PATIENCE)
+    equal(spool("logs", "k"), "two", "what ran")
+
+
+@promise("a job comes after others, and waits when they are dead until they are well")
+def after(spool):
+    spool.add("first", f"test -e {spool.folder}/well", "--max-retries", "0")
+    spool.add("then", "true", "--after", "first")
+    spool.start("--drain").wait(PATIENCE)
+    equal((spool.where("first"), spool.where("then")), (["dead"], ["pending"]), "states")
+    (spool.folder / "well").touch()
+    spool("retry", "first")
+    spool.start("--drain").wait(PATIENCE)
+    equal(spool.where("then"), ["done"], "its state")
+
+
+@promise("groups, locks and slots limit what runs at once, of two supervisors together")
+def limits(spool):
+    spool("group", "g", "--concurrency", "1")
+    line = f"mkdir {spool.folder}/alone && sleep 0.05 && rmdir {spool.folder}/alone"
+    for _ in range(4):
+        spool("enqueue", line, "--group", "g", "--max-retries", "0")
+    for supervisor in [spool.start("--count", "2", "--drain") for _ in range(2)]:
+        supervisor.wait(PATIENCE)
+    equal(len(list(spool.root.glob("done/*.json"))), 4, "jobs that ran alone")
+
+
+@promise("a job that uses more than it may is ended, and the record says so")
+def memory(spool):
+    spool.add("x", "--max-retries", "0", "--memory", "60M", "--", sys.executable, "-c", "import time; x = bytearray(1 << 28); time.sleep(1000)")
+    spool.add("y", "sleep 1000", "--max-retries", "0", "--idle-timeout", "0.3")
+    spool.start("--count", "2")
+    equal(spool.comes_to("dead", "x")["attempts"][0]["reason"], "over 60 MiB of memory", "reason")
+    equal(spool.comes_to("dead", "y")["attempts"][0]["reason"], "no output for 0.3 s", "reason")
+
+
+@promise("exit codes mean what the job says, and it may say more of itself")
+def codes(spool):
+    spool.add("x", "echo '{\"result\": 7}' > $QUEUECTL_RESULT; exit 3", "--exits", "3=done")
+    spool.add("y", "exit 64", "--exits", "64=dead")
+    spool.start()
+    equal(spool.comes_to("done", "x")["attempts"][0]["result"], 7, "result")
+    equal(verdicts(spool.comes_to("dead", "y")), ["dead"], "verdicts")
+
+
+@promise("retries wait as the backoff says")
+def backoffs(spool):
+    spool.add("x", "exit 1", "--max-retries", "2", "--backoff", "0.1,0.3")
+    spool("config", "set", "backoff_jitter", "0")
+    spool.start()
+    job = spool.comes_to("dead", "x")
+    equal([round(moment(a["due"]) - moment(a["ended"]), 3) for a in job["attempts"][:2]], [0.1, 0.3], "waits")
+
+
+@promise("a hook is told of what has died")
+def hooks(spool):
+    hook = spool.root / "hooks/on-dead"
+    hook.parent.mkdir()
+    hook.write_text(f"#!/bin/sh\ncat > {spool.folder}/told\n")
+    hook.chmod(0o755)
+    spool.add("x", "exit 1", "--max-retries", "0")
+    spool.start("--drain").wait(PATIENCE)
+    equal(json.loads((spool.folder / "told").read_text())["id"], "x", "whom it was told of")
+
+
+@promise("an array is one batch, and what comes then runs behind all of it")
+def batches(spool):
+    spool("enqueue", "true", "--array", "1-5", "--batch", "b", "--then", "true")
+    spool.start("--count", "2", "--drain").wait(PATIENCE)
+    equal(json.loads(spool("batch", "b", "--json"))["done"], 6, "jobs that are done")
+
+
+@promise("what has ended is kept as long as it says, and the records tell how it went")
+def records(spool):
+    spool("config", "set", "keep_done", "0")
+    spool.add("kept", "true", "--keep", "forever")
+    spool.add("gone", "true")
+    spool.start()
+    until(lambda: spool.where("gone") == [], "its removal")
+    equal(spool.where("kept"), ["done"], "the other's state")
+    equal(json.loads(spool("stats", "--json").split("\n")[0])["done"], 1, "attempts that are told of")
+
+
 @promise("a spool is for its owner alone, and one that anyone may write to is refused")
 def modes(spool):
     spool.add("x", "true")
