@@ -998,7 +998,10 @@ def scale(words: dict) -> int:
     from jobspool import roster
 
     spool = open_spool(words)
-    count = _count_of(words["<n>"], spool, "scale's number")
+    try:
+        count = _count_of(words["<n>"], spool, "scale's number")
+    except Wrong as error:
+        raise Wrong(f"{error}; queuectl pause lets nothing new start") from None
     spool.ready()
     settings.change(spool.root, "workers", count, spool.spare(), spool.file_mode(spool.settings()))
     supervisors = sum(entry.role == roster.SUPERVISOR for entry in roster.living(spool))
@@ -1174,7 +1177,8 @@ def _age_in(words: dict, option: str) -> float | None:
     from jobspool.times import EXAMPLES, duration
 
     with suppress(ValueError):
-        if value := duration(words[option]):
+        value = duration(words[option])
+        if value or option == "--older-than":
             return value
     raise Wrong(f"{option} takes a time such as {EXAMPLES}, not {words[option]!r}")
 
@@ -1841,6 +1845,8 @@ def cancel(words: dict) -> int:
     spool = open_spool(words)
     settings = spool.settings()
     jobs = chosen(spool, words, states=MAY_RUN)
+    if any(job.state == PROCESSING for job in jobs):
+        talk_to_person(f"what runs gets TERM, and after its grace ({settings.grace:g} s by the spool's settings) KILL")
     why = f"by {person()}" + (f": {reason}" if (reason := _reason_of(words)) else "")
     return _each(spool, jobs, words, lambda job: hands.cancel(spool, job, why, settings))
 

@@ -357,7 +357,17 @@ def limits(spool):
 
 @promise("a job that uses more than it may is ended, and the record says so")
 def memory(spool):
-    spool.add("x", "--max-retries", "0", "--memory", "60M", "--", sys.executable, "-c", "import time; x = bytearray(1 << 28); time.sleep(1000)")
+    spool.add(
+        "x",
+        "--max-retries",
+        "0",
+        "--memory",
+        "60M",
+        "--",
+        sys.executable,
+        "-c",
+        "import time; x = bytearray(1 << 28); time.sleep(1000)",
+    )
     spool.add("y", "sleep 1000", "--max-retries", "0", "--idle-timeout", "0.3")
     spool.start("--count", "2")
     equal(spool.comes_to("dead", "x")["attempts"][0]["reason"], "over 60 MiB of memory", "reason")

@@ -51,7 +51,7 @@ def tried(verdict, state=None, mtime=None):
     def lay(spool):
         when = iso(spool.now() - 60)
         attempt = {"number": 1, "started": when, "ended": when, "worker": "here:1", "verdict": verdict}
-        attempts = [{**attempt, "due": when} if verdict == "failed" else attempt]
+        attempts = [{**attempt, "due": when} if verdict in ("failed", "snoozed") else attempt]
         mark = last_mark({"attempts": attempts})
         put(spool, "a", 1, state or claims.STATE_OF[verdict], mark if mtime is None else mtime, attempts=attempts)
 
@@ -218,6 +218,26 @@ def retry_anew(spool, say):
     say(("moved", 1, PENDING))
 
 
+def bury(spool, say):
+    assert claims.bury(spool, "a", PENDING, "too late", spool.settings())  # after a power cut it is too late still
+
+
+def unique(policy):
+    """A job of that name is added, or takes the place of the one that waits."""
+
+    def deed(spool, say):
+        _, added = hands.add_unique(spool, "a", {"command": OK, "meta": 2}, None, 0.0, policy, spool.settings())
+        if added:
+            say(("added", 2))
+
+    return deed
+
+
+def to_front(spool, say):
+    hands.to_front(spool, spool.find("a"), spool.settings())
+    say(("moved", 1, PENDING))
+
+
 def give_back(spool, say):
     claims.give_back(claims.take(spool, "a", spool.settings()))
 
@@ -241,6 +261,9 @@ SCENES = [
     Scene("run three to done together", three, work_together(*"abc")),
     Scene("run to failed", waiting(command=FAILS), work("a")),
     Scene("run to dead", waiting(command=FAILS, max_retries=0), work("a")),
+    Scene("run to a snooze", waiting(command="exit 75"), work("a")),
+    Scene("run with a lock and a slot", waiting(locks=["db"], group="g"), work("a")),
+    Scene("run what says how it went", waiting(command="echo '{}' > $QUEUECTL_RESULT"), work("a")),
     Scene("run what can't start", waiting(command="no-such-program"), work("a")),
     Scene("run a second time", tried("failed", PENDING), work("a")),
     Scene("run into a timeout", waiting(command=LONG, timeout=0.01), work("a")),
@@ -254,7 +277,10 @@ SCENES = [
     Scene("brought back from the dead, and run", tried("dead"), retry_by_hand),
     Scene("recover a lost one", lost, recover),
     Scene("recover one lost in its second try", lost_again, recover),
-    *(Scene(f"recover what was recorded {word}", recorded(word), recover) for word in ("done", "failed", "dead", "interrupted")),
+    *(
+        Scene(f"recover what was recorded {word}", recorded(word), recover)
+        for word in ("done", "failed", "dead", "interrupted", "snoozed")
+    ),
     Scene("recover beside an older one", with_older(recorded("done"), DONE), recover),
     Scene("dlq retry", tried("dead"), move(DEAD, PENDING)),
     Scene("cancel a failed one", tried("failed"), move(FAILED, DEAD)),
@@ -264,6 +290,11 @@ SCENES = [
     Scene("give up what is no job", half, give_up),
     Scene("hold", waiting(), hold),
     Scene("hold what failed", tried("failed"), hold),
+    Scene("bury what is too late", waiting(), bury),
+    Scene("add the only one of its name", nothing, unique("skip")),
+    Scene("let another be the one that waits", waiting(), unique("replace"), goes=(1,)),
+    Scene("let another be the one that failed", tried("failed"), unique("replace"), goes=(1,)),
+    Scene("put in front", waiting(priority=-1), to_front),
     Scene("release", waiting(hold="for Bob"), release),
     Scene("cancel what waits", waiting(), cancel),
     Scene("cancel what failed, with the reason", tried("failed"), cancel),

@@ -133,7 +133,7 @@ class Walk(RuleBasedStateMachine):
         self.unsure.discard(attempt.token)
 
     @precondition(lambda self: self.at("claimed"))
-    @rule(pick=ANY, status=st.sampled_from([0, 1, None]), wait=st.integers(0, 3))
+    @rule(pick=ANY, status=st.sampled_from([0, 1, 75, None]), wait=st.integers(0, 3))
     def write(self, pick, status, wait):
         attempt = self.one_of(self.at("claimed"), pick)
         outcome = Outcome(self.clock, self.clock, status, reason="x", interrupted=status is None)
@@ -282,6 +282,32 @@ class Walk(RuleBasedStateMachine):
                 hands.cancel(self.spool, job, "by me", self.settings)
             else:
                 hands.retry(self.spool, job, self.settings, reset)
+
+    @precondition(lambda self: len(self.files()) < 5)
+    @rule(id=NAMES)
+    def add_unique(self, id):
+        """One is added where none of its name waits or runs, else none."""
+        token = self.new_token()
+        there = self.files(PENDING, FAILED, PROCESSING)
+        taken = any(name == id for _, name in there)
+        record = {"command": "x", "max_retries": 1, "meta": token}
+        job, added = hands.add_unique(self.spool, id, record, None, 0.0, "skip", self.settings)
+        assert (job.id, added) == (id, not taken)
+        if added:
+            self.tokens.add(token)
+
+    @precondition(lambda self: self.files(PENDING))
+    @rule(pick=ANY, number=st.integers(-2, 2), front=st.booleans())
+    def order(self, pick, number, front):
+        """Another priority, or the first place; where somebody holds the file, nothing."""
+        state, id = self.one_of(self.files(PENDING), pick)
+        self.by_hand(state, id)
+        with contextlib.suppress(QueueError):
+            job = self.spool.read(state, id)
+            if front:
+                hands.to_front(self.spool, job, self.settings)
+            else:
+                hands.change(self.spool, job, {"priority": number}, self.settings)
 
     @precondition(lambda self: len(self.files()) < 6)
     @rule(id=NAMES)
