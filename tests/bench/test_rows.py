@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import adding, idle, many, ours, printing, reacting, stock, wide
+from bench import adding, idle, many, ordering, ours, printing, reacting, stock, wide
 from bench.note import Note
 from bench.place import Place
 from bench.pool import Pool, came, percentile
@@ -132,6 +132,14 @@ def test_a_log_that_is_not_whole_is_noticed(tmp_path):
     (tmp_path / "job.1.out").write_bytes(b"half")
     with pytest.raises(AssertionError, match=r"these came: \[4\]"):
         printing._whole(tmp_path, 1)
+
+
+def test_ordering(place, monkeypatch, tally):
+    monkeypatch.setattr(ordering, "FEW_ROUNDS", 1)
+    monkeypatch.setattr(ordering, "FEW_JOBS", 6)
+    monkeypatch.setattr(ordering, "COMMAND", tally.command)
+    assert measured(ordering, place).keys() == {"ordering-0", "ordering-1", "ordering-2"}
+    assert tally.lines() == 6 * 6
 
 
 def test_wide(place, monkeypatch, tally):
