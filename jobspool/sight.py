@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN = 0.5  # seconds until a job whose lock is held, or whose name runs, is looked at again
 LOOK_FOR_PARENTS = 1.0  # seconds between looks for those whose end other supervisors, or hands, see to
-LONGEST_CHAIN = 1000  # jobs that are looked at for one that comes after itself
 SCAN_EVERY = 5.0  # seconds between scans beside working events
 AFTER_TROUBLE = 2.0  # seconds until what the disk refused is tried again
 MOST_AGAIN = 100  # looks a second at files that can't be read
@@ -89,6 +88,7 @@ class Sight:
         self._parents_at = 0.0  # monotonic
         self._parents: dict[str, set[str]] = {}  # for whom jobs wait: who waits for it
         self._waiting: dict[str, str] = {}  # the other way round
+        self._stood: dict[str, str | None] = {}  # in which state those for whom jobs wait were seen last
         self._held: set[str] = set()  # ids of pending jobs that wait until they are released
         self._mtimes: dict[str, int] = {}  # of the directories when they were last read
         self._to_note: set[str] = set()  # ids in dead/ that a failing disk, or who holds them, kept from being noted
@@ -176,7 +176,7 @@ class Sight:
         )
 
     def look(self, *ids: str, closely: bool = False) -> None:
-        """Look at pending files, as look_at() does."""
+        """Look at pending files, one after the other."""
         for id in ids:
             self._look(id, closely)
 
@@ -254,13 +254,13 @@ class Sight:
     def _take_its_line(self, id: str, record: dict, start: float) -> None:
         """Note a job that needs more than a worker: in the line of those that need the same, or as one that waits for another."""
         waits = admission.waits_for(record, self.spool.state_of)
-        if waits and (waits.never or self._comes_after_itself(id)):
-            self._index.remove(id)
-            self.bury(id, waits.why if waits.never else "it comes after itself")
-        elif waits:
+        if waits:
             self._index.remove(id)
             self._waiting[id] = waits.parent
             self._parents.setdefault(waits.parent, set()).add(id)
+            if waits.never or self._comes_after_itself(id):
+                self._wait_no_more(id)
+                self.bury(id, waits.why if waits.never else "it comes after itself")
         else:
             if barred := admission.closed(record, self.settings):
                 self._index.full(barred[0])
@@ -271,15 +271,12 @@ class Sight:
 
     def _comes_after_itself(self, id: str) -> bool:
         """Tell whether whoever the job waits for waits for it."""
-        seen, left = {id}, [id]
-        while left and len(seen) < LONGEST_CHAIN:
-            job = self.spool.read(PENDING, left.pop())
-            for parent in admission.parents(job.record) if job else ():
-                if parent == id:
-                    return True
-                if parent not in seen:
-                    seen.add(parent)
-                    left.append(parent)
+        seen, at = set(), self._waiting.get(id)
+        while at is not None and at not in seen:
+            if at == id:
+                return True
+            seen.add(at)
+            at = self._waiting.get(at)
         return False
 
     def _wait_no_more(self, id: str) -> None:
@@ -288,13 +285,13 @@ class Sight:
             self._parents[parent].discard(id)
             if not self._parents[parent]:
                 del self._parents[parent]
+                self._stood.pop(parent, None)
 
     def ended(self, id: str) -> None:
         """An attempt of a job has ended: what it needed may be had again, and who waits for it is looked at."""
         if needs := self._needing.pop(id, None):
             self._index.free(needs)
-        if id in self._parents:
-            self.look(*self._parents[id])
+        self._see_children(id)
 
     def full(self, id: str, name: str, until: float | None) -> None:
         """A claim found that something is used up: nobody else who needs it is offered until some of it may be had."""
@@ -302,18 +299,18 @@ class Sight:
         self.look(id, closely=True)
 
     def _look_for_parents(self) -> None:
-        """See which parents have ended by others' doing, and let their children be looked at."""
+        """See which parents have come to another state by others' doing, and let their children be looked at."""
         for parent in list(self._parents):
-            if self.spool.state_of(parent) in (DONE, DEAD, None):
-                for child in list(self._parents.get(parent, ())):
-                    self._again_if_changed(child)
+            state = self.spool.state_of(parent)
+            if state != self._stood.get(parent, PENDING):
+                self._stood[parent] = state
+                if state in (DONE, DEAD, None):
+                    self._see_children(parent)
 
-    def _again_if_changed(self, child: str) -> None:
-        """Look at a child again, unless it waits for the same as it did."""
-        job = self.spool.read(PENDING, child)
-        waits = job and not job.problem and admission.waits_for(job.record, self.spool.state_of)
-        if not waits or waits.never or waits.parent != self._waiting.get(child):
-            self.look(child, closely=True)
+    def _see_children(self, parent: str) -> None:
+        """Let those who wait for the job be looked at, some at a time."""
+        for child in self._parents.get(parent, ()):
+            self.again[child] = 0.0
 
     def refuse(self, id: str, why: str, state: str = PENDING) -> None:
         """A claim found that the file is not to be run: it isn't tried again until it changes, or the next scan."""

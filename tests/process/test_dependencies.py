@@ -142,3 +142,20 @@ def test_the_tree_shows_each_below_what_it_comes_after(spool):
     assert json.loads(queuectl("list", "--json", "--name", "*", "--grep", "ship", spool=spool).stdout or "{}").get("after") == [
         "b"
     ]
+
+
+def test_a_long_chain_and_many_children_are_known_at_once(sight, spool):
+    for i in range(2000):
+        drop(spool, f"c{i:04}", {"command": "true", "after": [f"c{i + 1:04}"]})
+    for i in range(2000):
+        drop(spool, f"k{i:04}", {"command": "true", "after": ["dead"]})
+    drop(spool, "dead", {"command": "true"}, "dead")
+    begun = os.times().user
+    while len(sight._waiting) < 4000:
+        sight.look_around(float("inf"))
+    assert os.times().user - begun < 10
+    before = os.times().user
+    for _ in range(20):
+        sight._look_for_parents()
+        sight.look_around(0.0)
+    assert os.times().user - before < 1
