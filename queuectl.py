@@ -154,6 +154,7 @@ JOB_WORDS = """\
 ITS_NAME = """\
   --id=<id>               The id, instead of a new one.
   --unique=<key>          The id, too; where such a job waits or runs, add none, and print its id.
+  --unique-until=<what>   done: while such a job waits or runs (without it); started: only while it waits.
   --unique-for=<time>     And for so long behind its end.
   --replace               But let the one that waits be this one: the last that is added counts.
   --fail                  But exit 1.
@@ -264,7 +265,9 @@ def _added_unique(spool: Spool, record: dict, start: float | None, words: dict) 
         raise Wrong("give one of --id and --unique, and one of --replace and --fail")
     key = quoted(words["--unique"])
     _check_id(key)
-    within = _seconds_of(words, "--unique-for") or 0.0
+    if words["--unique-until"] not in (None, "done", "started"):
+        raise Wrong(f"--unique-until takes done or started, not {words['--unique-until']!r}")
+    within = -1.0 if words["--unique-until"] == "started" else _seconds_of(words, "--unique-for") or 0.0
     policy = "replace" if words["--replace"] else "fail" if words["--fail"] else "skip"
     job, added = hands.add_unique(spool, key, record, start, within, policy, spool.settings())
     if not added and not words["--quiet"]:

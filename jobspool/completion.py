@@ -77,9 +77,22 @@ def _completed(name: str, usage: str, before: list[str], part: str, newest: Call
     return _offered(name, part, newest) if "<job>" in usage else []
 
 
+VALUES = {
+    "--state": list(STATES),
+    "--backoff": ["exponential", "linear", "fixed"],
+    "--dead-parent": ["wait", "cancel", "run"],
+    "--unique-until": ["done", "started"],
+    "--ionice": ["best-effort", "idle"],
+    "--catch-up": ["none", "one", "all"],
+    "--overlap": ["skip", "queue", "allow"],
+    "--log-format": ["text", "json"],
+    "--by": ["name", "group", "batch"],
+}
+
+
 def _values(option: str) -> list[str]:
-    if option == "--state":
-        return list(STATES)
+    if option in VALUES:
+        return VALUES[option]
     if option == "--signal":
         import signal
 

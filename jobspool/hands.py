@@ -223,6 +223,8 @@ def add_unique(
 ) -> tuple[Job, bool]:
     """Add the job under that id unless one of that name waits or runs, or has ended less than `within` seconds ago.
 
+    Where that is negative, one that runs doesn't count.
+
     Returns it, or with the policy "skip" the other one, and whether it was added. With "replace" one that waits becomes this
     one; if it runs, this one waits for its end. With "fail" raises JobExists. The name decides: whoever drops a file under it
     takes part.
@@ -240,10 +242,12 @@ def add_unique(
 
 
 def _other(spool: Spool, id: str, within: float) -> Job | None:
-    """Return the job of that name that waits or runs, or that ended within so many seconds."""
+    """Return the job of that name that waits or runs, or that ended within so many seconds; if that is negative, that waits."""
     state = spool.state_of(id)
     job = spool.read(state, id) if state else None
-    if job is None or (state in (DONE, DEAD) and (not within or spool.now() - job.mtime > within)):
+    if within < 0 and state == PROCESSING:
+        return None
+    if job is None or (state in (DONE, DEAD) and (within <= 0 or spool.now() - job.mtime > within)):
         return None
     return job
 

@@ -223,11 +223,18 @@ def _seconds(value: object) -> str | None:
     return _number(value, 0, TEN_YEARS, "must be a number of seconds, at most ten years")
 
 
+def _one_of(value: object, known: object, more: str = "") -> str | None:
+    """Return None where the value is one of those known, else the rule, with the nearest."""
+    if isinstance(value, str) and value in known:
+        return None
+    near = did_you_mean(value, known) if isinstance(value, str) else ""
+    return f"must be one of {', '.join(known)}{more}{near}"
+
+
 def _backoff(value: object) -> str | None:
-    rule = f"must be one of {', '.join(BACKOFFS)}, or a list of seconds"
     if isinstance(value, list):
-        return rule if not value or any(map(_seconds, value)) else None
-    return None if value in BACKOFFS else rule
+        return "must be a list of seconds" if not value or any(map(_seconds, value)) else None
+    return _one_of(value, BACKOFFS, ", or a list of seconds")
 
 
 def _exits(value: object) -> str | None:
@@ -292,7 +299,7 @@ def _slots(value: object) -> str | None:
 
 
 def _dead_parent(value: object) -> str | None:
-    return None if value in ("wait", "cancel", "run") else "must be one of wait, cancel, run"
+    return _one_of(value, ("wait", "cancel", "run"))
 
 
 def quoted(name: str) -> str:
@@ -362,7 +369,7 @@ WORDS = {
     "stop_signal": _signal,
     "limits": _limits,
     "nice": lambda value: _whole(value, -20, 19, "must be a whole number from -20 to 19"),
-    "ionice": lambda value: None if value in IO_CLASSES else f"must be one of {', '.join(IO_CLASSES)}",
+    "ionice": lambda value: _one_of(value, IO_CLASSES),
     "max_retries": _max_retries,
     "retry_until": _moment_of,
     "backoff": _backoff,

@@ -56,6 +56,12 @@ def test_what_comes_of_a_child_when_its_parent_dies_is_its_own_to_say(spool, pol
         assert "p, which it comes after, is dead" in queuectl("why", child, spool=spool).stdout
 
 
+def test_a_wrong_policy_is_told_with_the_nearest(spool):
+    drop(spool, "p", {"command": "true"})
+    ran = queuectl("enqueue", "true", "--after", "p", "--dead-parent", "cancle", spool=spool)
+    assert (ran.returncode, "must be one of wait, cancel, run, did you mean 'cancel'?" in ran.stderr) == (2, True)
+
+
 def test_after_any_and_after_fail(spool):
     drop(spool, "dies", {"command": "false", "max_retries": 0})
     drop(spool, "ends", {"command": "true"})

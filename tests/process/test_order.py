@@ -114,6 +114,19 @@ def test_what_comes_while_it_runs_runs_behind_it(spool, tmp_path):
     assert (tmp_path / "runs").read_text() == "\n\n"
 
 
+def test_one_may_wait_behind_one_that_runs(spool, tmp_path):
+    command = f"echo >> {tmp_path}/runs; until test -e {tmp_path}/end; do sleep 0.01; done"
+    words = [command, "--unique", "k", "--unique-until", "started"]
+    with pool(spool, 2):
+        queuectl("enqueue", *words, spool=spool, check=True)
+        until((tmp_path / "runs").exists, "the first")
+        for _ in range(3):
+            queuectl("enqueue", *words, spool=spool, check=True)
+        assert spool.count("pending") == 1
+        (tmp_path / "end").touch()
+        until(lambda: spool.count("done") == 2, "both")
+
+
 def test_a_failed_one_is_replaced_with_all_its_tries(spool):
     drop(spool, "k", {"command": "false", "attempts": [{"verdict": "failed", "ended": "2026-01-01T00:00:00Z"}]}, "failed")
     os.utime(spool.path("failed", "k"), (9e9, 9e9))
