@@ -13,6 +13,7 @@ import time
 from collections import deque
 
 from jobspool import durable
+from jobspool.errors import BrokenConfig
 from jobspool.trust import READ, distrust
 
 TYPE_CHECKING = False
@@ -87,8 +88,8 @@ class Hooks:
             self._look_at = time.monotonic() + LOOK_EVERY
             try:
                 names = os.listdir(f"{self._spool.root}/{FOLDER}")
-            except (FileNotFoundError, NotADirectoryError):
-                names = []
+            except OSError:
+                names = []  # there are none, or the disk fails, and so does all else
             self._there = frozenset(kind for kind in KINDS if f"on-{kind}" in names)
         return bool(self._there)
 
@@ -105,8 +106,9 @@ class Hooks:
                 self._tell("trouble", why=f"{path} is not run: {odd}", about=path)
                 return
             self._running[self._spawn(path, kind, what)] = (kind, time.monotonic())
-        except OSError as error:
-            self._tell("trouble", why=f"{path} can't be run: {error.strerror}", about=path)
+        except (OSError, BrokenConfig) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            self._tell("trouble", why=f"{path} can't be run: {why}", about=path)
 
     def _spawn(self, path: str, kind: str, what: dict) -> subprocess.Popen:
         """Start the hook, with what it is told as a file that has no name any more on its standard input."""

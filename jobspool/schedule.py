@@ -15,10 +15,11 @@ import os
 import re
 import time
 import zlib
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from jobspool import durable
-from jobspool.errors import NotAJob, QueueError
+from jobspool.errors import JobExists, NotAJob, QueueError
 from jobspool.job import ENDING, Job, check, did_you_mean, id_of, quoted
 from jobspool.locks import FOLDER as LOCKS
 from jobspool.spool import Spool, read_file
@@ -241,7 +242,9 @@ def _add(spool: Spool, schedule: Schedule, tick: float) -> Job | None:
     with spool.naming():
         if spool.state_of(schedule.id(tick)):
             return None
-        return spool.put(schedule.id(tick), job, start)
+        with suppress(JobExists):  # RACE: hands have just put one there
+            return spool.put(schedule.id(tick), job, start)
+    return None
 
 
 def unfinished(spool: Spool, schedule: Schedule) -> list[str]:

@@ -66,7 +66,7 @@ def test_stats_are_of_the_records(spool):
 
 
 def test_a_job_is_kept_as_it_says(spool):
-    queuectl("config", "--key", "keep_done", "--value", "0", spool=spool, check=True)
+    queuectl("config", "--key", "keep_done", "--value", "1s", spool=spool, check=True)
     queuectl("enqueue", "true", "--keep", "forever", "--id", "kept", spool=spool, check=True)
     with pool(spool):
         comes_to(spool, "kept", "done")
