@@ -55,12 +55,15 @@ def direct(command: str) -> list[str] | None:
 
 def limiting(record: dict) -> list[str]:
     """Return the words before a program that has limits of the kernel's, of a shell that sets them and becomes it; else none."""
+    if LIMITED.isdisjoint(record):
+        return []
     limits, nice, io = record.get("limits", {}), record.get("nice"), record.get("ionice")
     sets = [f"ulimit -S {option} {limits[word] // size}" for word, (option, size) in ULIMITS.items() if word in limits]
     before = [*(["nice", "-n", str(nice)] if nice is not None else []), *(["ionice", "-c", str(IO_CLASSES[io])] if io else [])]
     return [SHELL, "-c", "; ".join([*sets, f'exec {" ".join(before)} "$@"']), "queuectl"] if sets or before else []
 
 
+LIMITED = frozenset(("limits", "nice", "ionice"))
 ULIMITS = {"cpu": ("-t", 1), "files": ("-n", 1), "core": ("-c", 512)}  # POSIX counts files in blocks
 
 

@@ -79,11 +79,9 @@ class Settings:
         self.group = self.given.get("group")
 
     def __getattr__(self, name: str) -> object:
-        if name in OF_A_JOB:
-            return self.given.get(name)
-        if name not in SETTINGS:
+        if name not in SETTINGS and name not in OF_A_JOB:
             raise AttributeError(name)
-        value = self.__dict__[name] = self.given.get(name, SETTINGS[name].default)
+        value = self.__dict__[name] = self.given.get(name, SETTINGS[name].default if name in SETTINGS else None)
         return value
 
     def for_job(self, record: dict) -> Settings:
