@@ -156,7 +156,8 @@ ITS_NAME = """\
   --unique=<key>          The id, too; where such a job waits or runs, add none, and print its id.
   --unique-until=<what>   done: while such a job waits or runs (without it); started: only while it waits.
   --unique-for=<time>     And for so long behind its end.
-  --replace               But let the one that waits be this one: the last that is added counts.
+  --replace               But let the one that waits be this one, and follow one that runs: the last that is added counts,
+                          and with --delay runs once there is quiet.
   --fail                  But exit 1.
 """
 ENQUEUE = f"""\
@@ -166,7 +167,7 @@ Usage:
   queuectl enqueue [options] [--env=<pair>]... [--tag=<text>]... [--] [<word>...]
 
 One word is a command for sh -c, or a job as a JSON object. After -- come a program and its words, without a shell.
-JSON may name the job with "id".
+JSON may name the job with "id". A job may write progress, a result, or when to try again to $QUEUECTL_RESULT: queuectl-spool(5).
 
 Options:
 {JOB_WORDS}{ITS_NAME}  --wait                  Return when it has ended, and exit as it did; of several, 1 if one of them failed.
@@ -199,6 +200,7 @@ def enqueue(words: dict) -> int:
     _check_id(words["--id"])
     spool = open_spool(words)
     options = _options(words, spool)
+    _tell_of_waiting(spool, start, options, words)
     records = [(record.pop("id", None), _with_options(record, options, words)) for record in records]
     if words["--array"] is not None:
         records = [(None, record) for record in _as_array([record for _, record in records], words["--array"])]
@@ -219,6 +221,27 @@ def enqueue(words: dict) -> int:
     if not words["--quiet"]:
         _tell_of_workers(spool)
     return _see_ended(spool, jobs, words) if words["--wait"] or words["--follow"] else 0
+
+
+def _tell_of_waiting(spool: Spool, start: float | None, options: dict, words: dict) -> None:
+    """Say what keeps the new jobs from running for long, and when they may. Raises Wrong where they never could."""
+    from jobspool.job import last_moment
+
+    last = last_moment(options)
+    if start is not None and last is not None and start >= last:
+        raise Wrong("it could never run: it is too late for it before its time has come")
+    if words["--quiet"]:
+        return
+    if words["--at"] is not None:
+        talk_to_person(f"due {time.strftime('%a %Y-%m-%d %H:%M:%S %Z', time.localtime(start))}")
+    if "slots" in options or "group" in options:
+        from jobspool import admission
+
+        settings = _settings_or_default(spool)
+        if barred := admission.closed(options, settings):
+            talk(f"it will wait: {barred[1]}")
+        elif "group" in options and options["group"] not in settings.groups:
+            talk_to_person(f"the group {options['group']} has no limits: queuectl group {options['group']} --concurrency N")
 
 
 def _added_then(spool: Spool, jobs: list[Job], words: dict) -> list[Job]:
@@ -1221,6 +1244,8 @@ def _each(spool: Spool, jobs: Iterable[Job], words: dict, deed: Callable[[Job], 
         talk(str(error))
     if refused:
         raise refused[-1]
+    if not jobs:
+        talk_to_person(f"no such jobs in {spool.root}")
     return 0
 
 
@@ -1363,7 +1388,7 @@ def _earliest(stats: dict[str, os.stat_result]) -> str | None:
 
 def _worker(spool: Spool, entry: object) -> dict:
     job = spool.read(PROCESSING, entry.job) if entry.job else None
-    said = _said_so_far(spool, entry.job, entry.attempt) if job else {}
+    said = say.said_so_far(spool, job) if job else {}
     return {
         "name": entry.name,
         "pid": entry.pid,
@@ -1373,15 +1398,6 @@ def _worker(spool: Spool, entry: object) -> dict:
         "progress": said.get("progress"),
         "text": said.get("text"),
     }
-
-
-def _said_so_far(spool: Spool, id: str, number: int | None) -> dict:
-    """Return what the running job has said of itself; nothing where that can't be read just now."""
-    from jobspool import said
-
-    with suppress(said.Unclear, OSError):
-        return said.read(spool.log_path(id, number, "result")) or {}
-    return {}
 
 
 def _warnings(spool: Spool, counts: dict[str, int], held: int | None, workers: int, served: bool, paused: bool) -> list[str]:
@@ -1572,7 +1588,7 @@ def list_(words: dict) -> int:
         jobs = sorted(jobs, key=lambda job: say.rank(job, settings.priority_aging))
     if words["--tree"]:
         jobs, depths = _as_tree(jobs)
-        rows = [[*_row(job, settings)[:-1], "  " * depths[job.id] + (job.command or job.problem or "")] for job in jobs]
+        rows = [["  " * depths[job.id] + id_shown(job.id), *_row(job, settings)[1:]] for job in jobs]
         print_table(("job", "state", "tries", "when", "exit", "command"), rows)
         return 0
     if words["--sort"]:
@@ -1631,7 +1647,7 @@ def _fields(job: Job, settings: object) -> dict:
     reason = why_dead(job) if job.state == DEAD else last.get("reason", "")
     known = {"id": job.id, "handle": short(job.id), "state": job.state, "name": "", "priority": 0, "time": _came(job)}
     known |= {"tries": tries(job, settings), "when": age(job), "reason": reason, "exit": last.get("exit", last.get("signal", ""))}
-    added = job.id if _is_own(job.id) else new_id(job.mtime, 0)
+    added = job.id if _is_own(job.id) else new_id(min(job.mtime, job.ctime), 0)
     return {**known, "duration": last.get("duration", ""), "added": added, **job.record, "command": job.command}
 
 
@@ -1718,7 +1734,7 @@ def _added_last(spool: Spool, ids: dict[str, list[str]], limit: int) -> list[tup
         own = [id for id in there if _is_own(id)]
         others = _stats(spool, state, set(there).difference(own)) if len(own) < len(there) else {}
         times += [(id, state, id) for id in nlargest(limit, own)]
-        times += [(new_id(found.st_mtime, 0), state, id) for id, found in others.items()]
+        times += [(new_id(min(found.st_mtime, found.st_ctime), 0), state, id) for id, found in others.items()]
     return [(state, id) for _, state, id in nlargest(limit, times)]
 
 
@@ -2112,7 +2128,7 @@ def schedule(words: dict) -> int:
         return _schedule_add(spool, words)
     if words["<name>"] is None:
         return _schedule_list(spool, words)
-    from jobspool import durable, hands
+    from jobspool import hands
     from jobspool import schedule as schedules
 
     name = words["<name>"]
@@ -2123,7 +2139,7 @@ def schedule(words: dict) -> int:
             f"there is no schedule {name!r}{did_you_mean(name, schedules.names(spool), ':')} `queuectl schedule` lists them"
         )
     if words["rm"]:
-        durable.remove(path)
+        schedules.remove(spool, name)
         talk_to_person(f"removed {path}; its jobs stay")
         return 0
     one = schedules.load(spool, name, settings)
@@ -2172,9 +2188,9 @@ def _schedule_add(spool: Spool, words: dict) -> int:
         one = hands.write_schedule(spool, name, record, settings)
     except schedules.NotASchedule as error:
         raise Wrong(f"{error}") from None
-    schedules.last(spool, name, settings)
+    schedules.begin(spool, name, settings)
     print(printable(schedules.path_of(spool, name)))
-    nexts = ", ".join(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(tick)) for tick in islice(one.ticks(time.time()), 3))
+    nexts = ", ".join(map(one.shown, islice(one.ticks(time.time()), 3)))
     talk_to_person(f"next: {nexts or 'never'}")
     return 0
 
@@ -2206,6 +2222,7 @@ def _schedule_row(row: dict) -> list[str]:
     if "problem" in row:
         return [row["name"], "-", "never", f"(no schedule: {row['problem']})"]
     came = row.get("cron") or f"every {row['every']:g} s"
+    came += f" {row['zone']}" if "zone" in row else ""
     following = "paused" if row.get("paused") else when(seconds(row["next"][0]), time.time()) if row["next"] else "never"
     return [row["name"], came, following, command_line(row["job"])]
 
@@ -2215,9 +2232,8 @@ def _schedule_lines(spool: Spool, one: object, settings: object) -> list[str]:
 
     lines = [f"schedule    {one.name}{' (paused)' if one.paused else ''}"]
     lines += [f"{word:<11} {value if isinstance(value, str) else json.dumps(value)}" for word, value in one.record.items()]
-    nexts = islice(one.ticks(spool.now()), 3)
-    lines += [f"next        {time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(tick))}" for tick in nexts]
-    lines.append(f"last        {iso(schedules.last(spool, one.name, settings))}")
+    lines += [f"next        {one.shown(tick)}" for tick in islice(() if one.paused else one.ticks(spool.now()), 3)]
+    lines.append(f"seen to     {one.shown(schedules.last(spool, one.name, settings))}")
     lines += [f"unfinished  {id}" for id in schedules.unfinished(spool, one)]
     return [printable(line) for line in [*lines, f"file        {schedules.path_of(spool, one.name)}"]]
 
@@ -2323,7 +2339,7 @@ Usage:
 
 Options:
   --concurrency=<n>   No more than n of its jobs run at once; none: any number.
-  --rate=<rate>       No more begin: 10/m, 3/10s; none: any number.
+  --rate=<rate>       No more begin: 10/m, 3/10s; none: any number. After a rest so many begin at once, then one by one.
   --weight=<w>        Its share beside other groups, which have 1; none: they run in the order in which all came.
   --pause             Let none of its jobs start.
   --resume            Let them start again.
@@ -2806,6 +2822,12 @@ def _config_list(spool: Spool, as_lines: bool) -> int:
 
 
 def _shown(value: object) -> str:
+    """Return the value as a person may type it."""
+    if isinstance(value, dict):
+        plain = not any(isinstance(each, dict) for each in value.values())
+        return ",".join(f"{name}={each}" for name, each in value.items()) if plain else json.dumps(value)
+    if isinstance(value, list):
+        return ",".join(map(str, value))
     return "none" if value is None else str(value)
 
 
@@ -2849,6 +2871,9 @@ def _show_lines(spool: Spool, job: Job) -> list[str]:
     if job.problem and (place := _place_in(spool.path(job.state, job.id), job.problem)):
         lines += place.strip("\n").split("\n")
     lines += [f"attempt {attempt.get('number', '?'):<3} {_attempt_words(attempt)}" for attempt in job.attempts]
+    lines += [f"result      {json.dumps(attempt['result'])}" for attempt in job.attempts[-1:] if "result" in attempt]
+    if job.state == PROCESSING and (words := progress_words(say.said_so_far(spool, job))):
+        lines.append(f"progress   {words}")
     lines += [f"log         {path} ({size} bytes)" for path, size in _logs(spool, job)]
     return [*lines, *_last_lines(spool, job)]
 
@@ -2913,7 +2938,7 @@ def _logs(spool: Spool, job: Job) -> list[tuple[str, int]]:
     return found
 
 
-LOGS = """\
+LOGS = f"""\
 Print what jobs printed, byte by byte: standard output on stdout, standard error on stderr, of their newest attempt.
 Without a JOB: of the job that ran last.
 
@@ -2926,10 +2951,10 @@ Options:
   --attempt=<n>   That attempt's; the first is 1.
   --stdout        Only its standard output.
   --stderr        Only its standard error, on stdout.
-  --spool=<dir>   The spool to use.
+{SELECTION.replace(">   ", "> ")}  --spool=<dir>   The spool to use.
   -h --help       Print this.
 
-Several jobs: each line begins with the job's handle.
+Several jobs, named or chosen: each line begins with the job's handle.
 
 Examples:
   queuectl logs -f
@@ -2942,7 +2967,9 @@ def logs(words: dict) -> int:
     if words["--stdout"] and words["--stderr"]:
         raise Wrong("--stdout or --stderr: without either there are both")
     spool = open_spool(words)
-    jobs = _found(spool, words) or [_ran_last(spool)]
+    named = bool(words["<job>"]) or any(words[choice] for choice in CHOICES)
+    jobs = chosen(spool, words) if named else [_ran_last(spool)]
+    words.setdefault("refused", [])
     jobs = list({job.id: job for job in jobs}.values())
     streams = ("err",) if words["--stderr"] else ("out",) if words["--stdout"] else ("out", "err")
     tail = _count_in(words, "--tail")
@@ -3585,7 +3612,8 @@ def _typed(usage: str, words: list[str], options: list) -> set[str]:
                 raise Wrong(f"{name} needs a value: {name} {fits[0].longer[2:].upper()}")
             rest.pop(0)
         if fits[0].name in names and f"[{fits[0].name}=" not in usage:
-            raise Wrong(f"{fits[0].name} is given twice")
+            commas = f"; several stand with commas between: {fits[0].name} A,B" if fits[0].name in WITH_COMMAS else ""
+            raise Wrong(f"{fits[0].name} is given twice{commas}")
         names.add(fits[0].name)
     return names
 
@@ -3604,7 +3632,14 @@ def _unknown_option(usage: str, words: list[str], name: str, options: list) -> s
     return f"unknown option {name}{hint} `queuectl {words[0]} --help` lists them"
 
 
+OTHER_SECOND_WORDS = {"remove": "rm", "delete": "rm", "next": "show", "run": "run-now"}
+WITH_COMMAS = ("--after", "--after-any", "--after-fail", "--lock", "--slots", "--exits", "--state", "--array")
 OPTION_INSTEAD = {
+    ("group", "--max"): "--concurrency=N says how many run at once",
+    ("group", "--limit"): "--concurrency=N says how many run at once",
+    ("schedule", "--tz"): "--zone=NAME is the time zone",
+    ("schedule", "--timezone"): "--zone=NAME is the time zone",
+    ("enqueue", "--front"): "`queuectl front JOB` puts it in front, --priority=N before others",
     ("start", "-d"): "--detach runs them in the background",
     ("start", "--background"): "--detach runs them in the background",
     ("start", "--daemon"): "--detach runs them in the background",
@@ -3624,6 +3659,15 @@ OPTION_INSTEAD = {
 def _misfit(usage: str, words: list[str]) -> str:
     """Say what doesn't fit where each option is known: words that are missing, or too many."""
     lines = re.search(r"Usage:\n((?:  .*\n)+)", usage).group(1).rstrip().split("\n")
+    from jobspool.completion import SECOND_WORDS
+
+    if words[0] in SECOND_WORDS and len(words) > 1 and words[1] not in SECOND_WORDS[words[0]]:
+        near = OTHER_SECOND_WORDS.get(words[1])
+        near = f", did you mean {near!r}?" if near else did_you_mean(words[1], SECOND_WORDS[words[0]])
+        fits = near or "".join(f"\n{line}" for line in [" of", *lines]).replace("\n", "", 1)
+        return f"{words[0]} {printable(words[1])}: these words fit none{fits}"
+    if words[0] == "pause" and len(words) > 1:
+        return f"the reason is an option: queuectl pause --reason {printable(repr(words[1]))}"
     if words[0] == "status" and len(words) > 1:
         return f"status is of the whole spool: queuectl show {printable(words[1])} tells all about one job"
     fitting = [line for line in lines if " ".join(word for word in words if not word.startswith("-")) in line]

@@ -38,7 +38,11 @@ def names(record: dict) -> tuple[str, ...]:
     """Return the names of all that the job needs: jobs that need the same wait in one line."""
     found = [f"{GROUP} {record['group']}"] if "group" in record else []
     found += [f"{LOCK} {name}" for name in sorted(set(record.get("locks", ())))]
-    return (*found, *(f"{SLOT} {name}" for name in sorted(record.get("slots", {}))))
+    for name, count in sorted(record.get("slots", {}).items()):
+        found.append(f"{SLOT} {name}")
+        if count > 1:
+            found.append(f"{SLOT} {name}*{count}")  # who needs two may wait where one is free
+    return tuple(found)
 
 
 def needs(record: dict, settings: Settings) -> list[Need]:
@@ -53,7 +57,10 @@ def needs(record: dict, settings: Settings) -> list[Need]:
 
 
 def closed(record: dict, settings: Settings) -> tuple[str, str] | None:
-    """Return the name of what keeps the job from running until the settings change, and why; None for nothing."""
+    """Return the name of what keeps the job from running until the settings change, and why; None for nothing.
+
+    Where that is of this job only, as it needs more than there is, the name is one that no job has which could run.
+    """
     group = record.get("group")
     if group is not None and settings.groups.get(group, {}).get("paused"):
         return f"{GROUP} {group}", f"the group {group} is paused: queuectl group {group} --resume"
@@ -61,7 +68,7 @@ def closed(record: dict, settings: Settings) -> tuple[str, str] | None:
         total = settings.slots.get(name, 0)
         if count > total:
             return (
-                f"{SLOT} {name}",
+                f"{SLOT} {name}={count}",
                 f"it needs {count} of the slots {name}, and there are {total}: queuectl config set slots {name}=N",
             )
     return None

@@ -9,7 +9,7 @@ from collections import namedtuple
 
 from jobspool import durable
 from jobspool.errors import BrokenConfig, WrongValue, shortened
-from jobspool.job import BACKOFFS, TEN_YEARS, WORDS, did_you_mean, number
+from jobspool.job import BACKOFFS, MEANINGS, TEN_YEARS, WORDS, did_you_mean, number
 
 FORMAT = 1
 FILE = "config.json"
@@ -21,7 +21,7 @@ NONE_WORDS = ("none", "null", "")
 KEEP = "a time (90s, 30m, 12h, 7d, 4w), a whole number of jobs, or forever"
 FOREVER = "forever"
 BACKOFF = f"one of {', '.join(BACKOFFS)}, or a list of times, as 10s,1m,10m"
-EXITS = "a list of exit codes and what they mean, as 3=done,64=dead,75=retry"
+EXITS = f"a list of exit codes and what they mean ({', '.join(MEANINGS)}), as 3=done,64=dead,75=retry"
 
 SLOTS = "a list of what there is and how many of it, as gpu=2,license=5"
 GROUPS = "an object of groups, each with some of concurrency, rate, weight, paused, keep_done, keep_dead: see queuectl group"
@@ -118,7 +118,11 @@ def value_of(name: str, text: str) -> object:
         word = text.strip().lower()
         return checked(name, int(word) if word.isdecimal() and len(word) < 20 else word)
     if setting.low in READ:
-        return checked(name, READ[setting.low](text.strip()))
+        value = READ[setting.low](text.strip())
+        try:
+            return checked(name, value)
+        except WrongValue:
+            raise WrongValue(f"{name} can't be {text!r}: it takes {rule(setting)}") from None
     try:
         return checked(name, number(text))
     except ValueError:

@@ -15,7 +15,7 @@ from signal import SIGKILL, SIGTERM
 from jobspool import claim as claims
 from jobspool import durable, process, recovery, retention, roster, schedule
 from jobspool.errors import JobExists, NoSuchJob, QueueError, TryAgain
-from jobspool.job import iso, seconds, waits_until
+from jobspool.job import Job, iso, seconds, waits_until
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobspool.config import Settings
-    from jobspool.job import Job
     from jobspool.spool import Spool
 
 PATIENCE = 1.0  # seconds for somebody who is at the file just now
 BEYOND_GRACE = 10.0  # seconds beyond a job's grace, in which its processes have to be gone
+MOST_ROUNDS = 10  # in which a job may move under our hands
 ROUND = 0.05  # seconds between two looks for processes
 OF_ONE_LIFE = ("attempts", "hold", "cancelled")  # words of a record that a copy doesn't have, and no editor shows
 
@@ -230,38 +230,47 @@ def add_unique(
     takes part.
     """
     with spool.naming():
-        other = _other(spool, id, within)
-        if other is not None and policy == "replace":
-            if other.state in (PENDING, FAILED) and _replaced(spool, other, record, start, settings):
-                return spool.read(PENDING, id) or other, True
-        elif other is not None:
-            if policy == "fail":
+        for _ in range(MOST_ROUNDS):
+            other = _other(spool, id, within)
+            if other is not None and policy == "fail":
                 raise JobExists(f"{id} is {other.state} already")
-            return other, False
-        return spool.put(id, record, start), True
+            if other is not None and policy == "skip":
+                return other, False
+            with contextlib.suppress(JobExists):  # RACE: hands have just put one there
+                if other is None or other.state == PROCESSING:
+                    return spool.put(id, record, start), True
+                if _replaced(spool, other, record, spool.now() if start is None else start, settings):
+                    return spool.read(PENDING, id) or other, True
+    raise TryAgain(f"{id} moves while it is replaced: try again")
 
 
 def _other(spool: Spool, id: str, within: float) -> Job | None:
     """Return the job of that name that waits or runs, or that ended within so many seconds; if that is negative, that waits."""
-    state = spool.state_of(id)
-    job = spool.read(state, id) if state else None
-    if within < 0 and state == PROCESSING:
-        return None
-    if job is None or (state in (DONE, DEAD) and (within <= 0 or spool.now() - job.mtime > within)):
-        return None
-    return job
+    job = None
+    while job is None:
+        state = spool.state_of(id)
+        if state is None or (within < 0 and state == PROCESSING):
+            return None
+        job = spool.read(state, id)  # RACE: None where it has just moved on
+    ended = state in (DONE, DEAD)
+    return None if ended and (within <= 0 or spool.now() - job.mtime > within) else job
 
 
-def _replaced(spool: Spool, other: Job, record: dict, start: float | None, settings: Settings) -> bool:
-    """Let the waiting job be another; False where it runs by now."""
-    when = spool.now() if start is None else start
-    if not _rewrite(spool, other, lambda _: record, settings, when) and spool.state_of(other.id) != other.state:
-        return False
-    if other.state == FAILED:
+def _replaced(spool: Spool, other: Job, record: dict, when: float, settings: Settings) -> bool:
+    """Let the waiting job be another, from then on; False where it has moved, and nothing is replaced."""
+    if other.state != PENDING:  # first, as a supervisor moves it when it is due
         try:
-            durable.move(spool.path(FAILED, other.id), spool.path(PENDING, other.id))
+            durable.move(spool.path(other.state, other.id), spool.path(PENDING, other.id))
         except (FileNotFoundError, FileExistsError):
-            return False  # RACE: it was due
+            return False
+    if other.problem:
+        claims.give_up(spool, other.id, PENDING)
+        return False
+    if _rewrite(spool, Job(other.id, PENDING, other.record, other.mtime, other.ctime), lambda _: record, settings, when):
+        return True
+    now = spool.read(PENDING, other.id)
+    if now is None or now.record != record:
+        return False
     _stamp(spool, other, when)
     return True
 

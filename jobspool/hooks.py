@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections import deque
@@ -47,7 +48,10 @@ class Hooks:
         """A job has come to be so: its hook is run, if there is one."""
         self._was_idle = False
         if self._look() and kind in self._there:
-            job = next((job for state in ("done", "failed", "dead", "pending") if (job := self._spool.read(state, id))), None)
+            try:
+                job = next((job for state in ("done", "failed", "dead", "pending") if (job := self._spool.read(state, id))), None)
+            except OSError:
+                job = None  # the disk fails
             self._add(kind, {"id": id, "state": job.state if job else kind, **(job.record if job else {})})
 
     def idle(self) -> None:
@@ -62,7 +66,7 @@ class Hooks:
         for hook, (kind, since) in list(self._running.items()):
             status = hook.poll()
             if status is None and time.monotonic() - since > LIMIT:
-                hook.kill()
+                os.killpg(hook.pid, signal.SIGKILL)
                 status = hook.wait()
                 self._tell("trouble", why=f"hooks/on-{kind} took longer than {LIMIT:g} s, and was ended", about=kind)
             if status is not None:
@@ -76,9 +80,14 @@ class Hooks:
         """Tell whether any hook runs, or waits to."""
         return bool(self._running or self._waiting)
 
-    def finish(self) -> None:
-        """Return when all have run that were to."""
+    def finish(self, now: bool = False) -> None:
+        """Return when all have run that were to, but no later than one may take; with `now`, those that run."""
+        if now:
+            self._waiting.clear()
+        until = time.monotonic() + LIMIT
         while self.is_busy():
+            if time.monotonic() > until:
+                self._waiting.clear()
             self.step()
             time.sleep(0.01)
 
@@ -117,9 +126,10 @@ class Hooks:
         if os.path.exists(log) and os.path.getsize(log) > LONGEST_LOG:
             durable.shorten(log, spool.spare(), LONGEST_LOG // 2, mode)
         os.close(durable.write_new(told, json.dumps(what).encode(), mode))
-        files = [os.open(told, READ), durable.open_to_append(log, mode)]
+        files: list[int] = []
         try:
-            durable.remove(told)
+            files.append(os.open(told, READ))
+            files.append(durable.open_to_append(log, mode))
             own = {"QUEUECTL_SPOOL": spool.root, "QUEUECTL_HOOK": kind, "QUEUECTL_HOOK_ID": what.get("id", "")}
             folder = os.path.dirname(spool.root)
             return subprocess.Popen(
@@ -132,5 +142,6 @@ class Hooks:
                 start_new_session=True,
             )
         finally:
+            durable.remove(told)
             for descriptor in files:
                 os.close(descriptor)

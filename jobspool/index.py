@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 
-from jobspool.admission import earliest, rank
+from jobspool.admission import GROUP, earliest, rank
 
 FEW = 1000  # stale entries that are kept, whatever they weigh
 
@@ -122,28 +122,31 @@ class Index:
     def next(self, now: float) -> str | None:
         """Take out and return the id of the job that runs next, None when none may run yet."""
         self._ripen(now)
-        while heap := self._first(now):
-            key = heapq.heappop(heap)
-            id = key[2]
-            if self._pending.get(id) != key:
-                continue
-            needs = self._needs.get(id, ())
-            if heap is self._ready and needs and (self.weights or self._is_full(needs, now)):
-                heapq.heappush(self._apart.setdefault(needs, []), key)
-                continue
-            self._count(needs)
-            self.remove(id)
-            return id
-        return None
+        self._set_apart(now)
+        heap = self._first(now)
+        if heap is None:
+            return None
+        id = heapq.heappop(heap)[2]
+        self._count(self._needs.get(id, ()))
+        self.remove(id)
+        return id
+
+    def _set_apart(self, now: float) -> None:
+        """Let the next that is ready be one that may run: those before it that may not stand in the lines of what they need."""
+        while self._confirms(self._ready):
+            needs = self._needs.get(self._ready[0][2], ())
+            if not needs or not (self.weights or self._is_full(needs, now)):
+                return
+            heapq.heappush(self._apart.setdefault(needs, []), heapq.heappop(self._ready))
 
     def full(self, name: str, until: float = math.inf) -> None:
         """Note that what is needed by that name is used up, and isn't tried again before `until`, or free()."""
         self._full[name] = until
 
     def free(self, names: object = None) -> None:
-        """Note that some of what has these names may be had again; of all that is used up without names."""
-        for name in list(self._full) if names is None else names:
-            self._full.pop(name, None)
+        """Note that some of what has these names may be had again, also by who needs several; of all, without names."""
+        for name in [name for name in self._full if names is None or name.partition("*")[0] in names]:
+            del self._full[name]
 
     def barred(self) -> int:
         """Return how many pending jobs need what is used up for as long as nobody says otherwise."""
@@ -160,8 +163,8 @@ class Index:
         heaps = {(): self._ready, **{needs: heap for needs, heap in self._apart.items() if not self._is_full(needs, now)}}
         heaps = {needs: heap for needs, heap in heaps.items() if self._confirms(heap)}
         if self.weights:
-            self._welcome({needs[0] if needs else "" for needs in heaps})
-        heads = [(heap[0][0], self._share(needs), heap[0], needs) for needs, heap in heaps.items()]
+            self._welcome(set(map(_group, heaps)))
+        heads = [(*self._place(heap[0], needs), heap[0], needs) for needs, heap in heaps.items()]
         self._apart = {needs: heap for needs, heap in self._apart.items() if heap}
         return heaps[min(heads)[3]] if heads else None
 
@@ -171,14 +174,15 @@ class Index:
             heapq.heappop(heap)
         return bool(heap)
 
-    def _share(self, needs: tuple[str, ...]) -> float:
-        """Return what the jobs' group has had, for its weight; all the same where no group has a weight."""
-        return self._had.get(needs[0] if needs else "", 0.0) if self.weights else 0.0
+    def _place(self, key: tuple, needs: tuple[str, ...]) -> tuple[float, float]:
+        """Return what comes before a head's rank: its priority, and what its group has had; where ranks age, that first."""
+        share = self._had.get(_group(needs), 0.0) if self.weights else 0.0
+        return (key[0], share) if self.aging is None else (share, key[0])
 
     def _count(self, needs: tuple[str, ...]) -> None:
         """Count a job for its group."""
         if self.weights:
-            name = needs[0] if needs else ""
+            name = _group(needs)
             self._had[name] = self._had.get(name, 0.0) + 1 / self.weights.get(name, 1.0)
 
     def _welcome(self, lines: set[str]) -> None:
@@ -198,7 +202,7 @@ class Index:
         while self._later and not self._confirmed(*self._later[0]):
             heapq.heappop(self._later)
         waited_for = {name for needs in self._apart for name in needs} if self._full else ()
-        again = [until for name, until in self._full.items() if name in waited_for]
+        again = [until for name, until in self._full.items() if name in waited_for and until > now]  # else a worker is waited for
         return earliest([self._later[0][0] if self._later else None, self._failed.next(), *again])
 
     def _ripen(self, now: float) -> None:
@@ -211,3 +215,8 @@ class Index:
     def _confirmed(self, start: float, id: str) -> bool:
         key = self._pending.get(id)
         return key is not None and key[1] == start
+
+
+def _group(needs: tuple[str, ...]) -> str:
+    """Return the name of the group among what is needed, "" for none: its needs come first."""
+    return needs[0] if needs and needs[0].startswith(GROUP) else ""

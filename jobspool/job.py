@@ -294,8 +294,9 @@ def _ids(value: object) -> str | None:
 
 
 def _slots(value: object) -> str | None:
-    good = isinstance(value, dict) and all(map(str.strip, value)) and not any(_whole(n, 1, 1024, "no") for n in value.values())
-    return None if good else 'must be an object of whole numbers from 1 to 1024, as {"gpu": 1}'
+    named = isinstance(value, dict) and all(name and name.isprintable() and not set(name) & set("= *") for name in value)
+    good = named and not any(_whole(count, 1, 1024, "no") for count in value.values())
+    return None if good else 'must be an object of names and whole numbers from 1 to 1024, as {"gpu": 1}'
 
 
 def _dead_parent(value: object) -> str | None:
@@ -407,7 +408,14 @@ OTHER_WORDS = {
     "dir": "cwd",
     "environment": "env",
 }
-NOT_INSIDE = {"id": "the file's name is the id", "state": "the directory is the state"}
+MTIME = "the file's mtime says from when it may run, as touch -d sets it"
+NOT_INSIDE = {
+    "id": "the file's name is the id",
+    "state": "the directory is the state",
+    **dict.fromkeys(("at", "delay", "start", "not_before"), MTIME),
+    **dict.fromkeys(("memory", "cpu", "open_files"), "it is one of the words of limits"),
+    **dict.fromkeys(("unique", "unique_key"), "a job that there may be one of has a name of its own"),
+}
 
 
 def check(record: object, words: dict = WORDS) -> dict:

@@ -35,10 +35,9 @@ def take(spool: Spool, record: dict, settings: Settings) -> list[Token] | Full:
     full = None
     try:
         for need in admission.needs(record, settings):
-            tokens = _take(spool, need, settings)
-            held += tokens
-            if len(tokens) < need.count:
-                full = Full(need.name)
+            if not _take(spool, need, settings, held):
+                several = need.count > 1 and need.total >= need.count
+                full = Full(f"{need.name}*{need.count}" if several else need.name)
                 return full
         full = _take_rate(spool, record, settings)
         return full or held
@@ -56,18 +55,19 @@ def release(tokens: list[Token]) -> None:
         os.close(token.descriptor)
 
 
-def _take(spool: Spool, need: Need, settings: Settings) -> list[Token]:
-    """Take as many of the tokens as are wanted, or as there are."""
-    tokens: list[Token] = []
+def _take(spool: Spool, need: Need, settings: Settings, held: list[Token]) -> bool:
+    """Take as many of the tokens as are wanted, which come to `held`; False where there are fewer."""
+    missing = need.count
     for number in range(need.total):
-        if len(tokens) == need.count:
+        if not missing:
             break
-        descriptor = _open(spool, f"{need.name}.{number}", settings)
+        descriptor = open_token(spool, f"{need.name}.{number}", settings)
         if durable.lock(descriptor):
-            tokens.append(Token(need.name, number, descriptor))
+            held.append(Token(need.name, number, descriptor))
+            missing -= 1
         else:
             os.close(descriptor)
-    return tokens
+    return not missing
 
 
 def _take_rate(spool: Spool, record: dict, settings: Settings) -> Full | None:
@@ -75,7 +75,7 @@ def _take_rate(spool: Spool, record: dict, settings: Settings) -> Full | None:
     limit = admission.rate_of(record, settings)
     if limit is None:
         return None
-    descriptor = _open(spool, f"rate {record['group']}", settings)
+    descriptor = open_token(spool, f"rate {record['group']}", settings)
     try:
         durable.lock_waiting(descriptor)
         now = spool.now()
@@ -88,11 +88,13 @@ def _take_rate(spool: Spool, record: dict, settings: Settings) -> Full | None:
         os.close(descriptor)
 
 
-def _open(spool: Spool, name: str, settings: Settings) -> int:
+def open_token(spool: Spool, name: str, settings: Settings) -> int:
     """Open the file, which is made where it isn't there. Raises OSError."""
     path, mode = f"{spool.root}/{FOLDER}/{quoted(name)}", spool.file_mode(settings)
-    try:
-        return durable.open_to_append(path, mode)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         durable.make_directory(os.path.dirname(path), 0o770 if settings.group else 0o700)
-        return durable.open_to_append(path, mode)
+        descriptor = durable.open_to_append(path, mode)
+        if settings.group:
+            durable.set_mode(path, mode)  # whatever our umask: other members' workers take it too
+        return descriptor
+    return durable.open_to_append(path, mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 
@@ -38,7 +39,10 @@ class Gate:
         """Return why nothing new is to be started; looked at no oftener than EVERY."""
         if self._clock() >= self._at:
             self._at = self._clock() + EVERY
-            self._why = self._looked()
+            try:
+                self._why = self._looked()
+            except OSError as error:
+                self._why = f"nobody can look: {error.strerror}"
         return self._why
 
     def _looked(self) -> str:
@@ -68,7 +72,12 @@ class Question:
         elif self._clock() >= self._at:
             self._at = self._clock() + ASK_EVERY
             self._asked = subprocess.Popen(
-                self._command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                self._command,
+                shell=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
         return self._why
 
@@ -77,7 +86,7 @@ class Question:
         if status is None and self._clock() < self._at - ASK_EVERY + ANSWERS_WITHIN:
             return
         if status is None:
-            asked.kill()
+            os.killpg(asked.pid, signal.SIGKILL)
             asked.wait()
         self._asked = None
         self._why = "" if status == 0 else f"`{self._command}` says no ({'too slow' if status is None else f'exit {status}'})"

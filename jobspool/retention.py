@@ -91,7 +91,10 @@ class Pruner:
             there.add((state, id))
             if found.st_ctime_ns / 1e9 < self._read_to[state] - 1.0:
                 continue
-            age = own_age(self.spool, state, id, settings)
+            try:
+                age = own_age(self.spool, state, id, settings)
+            except OSError:
+                continue  # it is gone; or unreadable, and read again before it would go
             if age is None:
                 self._own.pop((state, id), None)
             else:
@@ -108,10 +111,7 @@ def _rules(settings: Settings) -> tuple:
 
 def own_age(spool: Spool, state: str, id: str, settings: Settings) -> float | None:
     """Return for how many seconds the job is kept by its own word, or its group's; infinity is for ever; else None."""
-    try:
-        content, _ = read_file(spool.path(state, id), settings.max_job_bytes)
-    except OSError:
-        return None
+    content, _ = read_file(spool.path(state, id), settings.max_job_bytes)
     if not any(word in content for word in TELLING):
         return None
     job = spool.read(state, id)
@@ -162,11 +162,21 @@ def prune_state(
         last = before if its is None else (spool.now() - its, "")
         if (found.st_mtime_ns / 1e9, id) < last:
             try:
-                if (its is None and age is None) or _came(spool, state, id, found) < last[0]:
+                old = (its is None and age is None) or _came(spool, state, id, found) < last[0]
+                if old and not _is_kept(spool, state, id, found, settings):
                     prune(spool, state, id, found)
             except OSError as error:
                 refused.append(error)
         yield
+
+
+def _is_kept(spool: Spool, state: str, id: str, found: os.stat_result, settings: Settings) -> bool:
+    """Tell whether the job's own word, or its group's, keeps it still, as its file says now. Raises OSError."""
+    try:
+        age = own_age(spool, state, id, settings)
+    except FileNotFoundError:
+        return True  # RACE: it has gone by itself
+    return age is not None and found.st_mtime_ns / 1e9 >= spool.now() - age
 
 
 def _came(spool: Spool, state: str, id: str, found: os.stat_result) -> float:

@@ -7,6 +7,7 @@ nothing of the worker's left open but the lock of its job, which is held until t
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -35,7 +36,7 @@ LOOK_SOON = 0.05  # the same, while its logs are being cut
 SIGNALS = signal.valid_signals()
 DEFAULTED = sorted(SIGNALS - {signal.SIGKILL, signal.SIGSTOP})
 REASONS = {errno.ENOENT: 127, errno.ENOTDIR: 127}
-OF_THE_MACHINE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # no fault of the command, and it may pass
+OF_THE_MACHINE = (errno.EBADF, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # no fault of the command, and it may pass
 
 
 class Attempt:
@@ -146,7 +147,7 @@ class Attempt:
     def _said(self) -> dict | None:
         """Return what the job has said of itself, None for nothing; the file goes."""
         try:
-            said = tell.read(self._result)
+            said = tell.read(self._result, self.started)
         except tell.Unclear as unclear:
             self.unclear = f"{self._result}: {unclear}"
             return None  # the file stays, for whoever wonders
@@ -157,10 +158,6 @@ class Attempt:
     def outcome_unstarted(self, problem: CannotStart) -> Outcome:
         """Return the outcome of an attempt whose command couldn't be started."""
         return Outcome(self.started, self.claim.spool.now(), problem.status, None, problem.reason)
-
-    def _tokens(self, lock: int) -> list[tuple]:
-        """Return what lets the job hold the tokens of what it needs, above its lock."""
-        return [(os.POSIX_SPAWN_DUP2, token.descriptor, lock + 1 + i) for i, token in enumerate(self.claim.tokens)]
 
     def _names(self) -> dict[str, str]:
         claim = self.claim
@@ -186,25 +183,32 @@ class Attempt:
     def _execute(self, program: str, words: list[str], environment: dict[str, str]) -> int:
         if before := command.limiting(self.claim.record):
             program, words = before[0], [*before, program, *words[1:]]
-        lock = min(LOCK, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1)
+        tokens = [token.descriptor for token in self.claim.tokens]
+        lock = min(LOCK, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1 - len(tokens))
+        held, copies = _beyond([self.claim.descriptor, *tokens], lock)
         out, err = self.logs.own_paths  # opened anew, so that we can tell whether somebody still has them
-        return os.posix_spawn(
-            program,
-            words,
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, out, durable.APPENDING, 0),
-                (os.POSIX_SPAWN_OPEN, 2, err, durable.APPENDING, 0),
-                (os.POSIX_SPAWN_DUP2, self.claim.descriptor, lock),
-                *self._tokens(lock),
-            ],
-            setpgroup=0,
-            setsigmask=[],
-            setsigdef=DEFAULTED,
-        )
+        try:
+            return os.posix_spawn(
+                program,
+                words,
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, out, durable.APPENDING, 0),
+                    (os.POSIX_SPAWN_OPEN, 2, err, durable.APPENDING, 0),
+                    (os.POSIX_SPAWN_DUP2, held[0], lock),
+                    *((os.POSIX_SPAWN_DUP2, descriptor, lock + i) for i, descriptor in enumerate(held[1:], 1)),
+                ],
+                setpgroup=0,
+                setsigmask=[],
+                setsigdef=DEFAULTED,
+            )
+        finally:
+            for descriptor in copies:
+                os.close(descriptor)
 
 
+MOST_PARENTS = 100  # of which a job is told
 WATCHED = frozenset(("idle_timeout", "limits"))
 
 
@@ -249,7 +253,10 @@ def _names_of_needs(claim: Claim) -> dict[str, str]:
         if kind == admission.SLOT:
             variable = f"QUEUECTL_SLOT_{name}"
             named[variable] = f"{named[variable]},{token.number}" if variable in named else str(token.number)
-    if ids := admission.parents(claim.record):
+    ids = admission.parents(claim.record)
+    if len(ids) > MOST_PARENTS:
+        return named  # the kernel has no room for so many words
+    if ids:
         named["QUEUECTL_PARENTS"] = " ".join(ids)
     for place, id in enumerate(ids, 1):
         found = (claim.spool.read(state, id) for state in (DONE, DEAD))
@@ -258,6 +265,23 @@ def _names_of_needs(claim: Claim) -> dict[str, str]:
         for stream in ("out", "err"):
             named[f"QUEUECTL_PARENT_{place}_{stream.upper()}"] = claim.spool.log_path(id, max(1, tried), stream)
     return named
+
+
+def _beyond(descriptors: list[int], first: int) -> tuple[list[int], list[int]]:
+    """Return descriptors of the same files, none of which is among the numbers from `first` on that they get; and the copies."""
+    last = first + len(descriptors) - 1
+    if max(descriptors) < first:
+        return descriptors, []
+    copies: dict[int, int] = {}
+    try:
+        for descriptor in descriptors:
+            if first <= descriptor <= last:
+                copies[descriptor] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, last + 1)
+    except OSError:
+        for copy in copies.values():
+            os.close(copy)
+        raise
+    return [copies.get(descriptor, descriptor) for descriptor in descriptors], list(copies.values())
 
 
 def _pidfd(pid: int) -> int | None:

@@ -15,6 +15,7 @@ import stat
 from jobspool.job import TEN_YEARS, depth
 from jobspool.trust import READ
 
+COARSE = 0.05  # seconds: no kernel's ticks are longer, by which a file's times are told
 MOST = 65_536  # bytes
 DEEPEST = 50  # objects and lists within each other: it stands three deep in the job's file
 WORDS = {
@@ -30,8 +31,8 @@ class Unclear(Exception):
     """What the file says can't be taken: the message says why."""
 
 
-def read(path: str) -> dict | None:
-    """Return what the job has said so far, None where it has said nothing. Raises Unclear, and OSError where the disk fails."""
+def read(path: str, since: float = 0.0) -> dict | None:
+    """Return what the job has said so far, None where it has said nothing since. Raises Unclear, OSError where the disk fails."""
     if not os.access(path, os.F_OK):
         return None
     try:
@@ -39,8 +40,11 @@ def read(path: str) -> dict | None:
     except OSError as error:
         raise Unclear(os.strerror(error.errno)) from None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise Unclear("no regular file")
+        if found.st_mtime < since - COARSE:
+            return None  # an older job's of that name
         content = os.read(descriptor, MOST + 1)
     finally:
         os.close(descriptor)

@@ -82,6 +82,17 @@ def age(job: Job) -> str:
     return f"{span(now - job.mtime)} ago" if job.state != PENDING else f"waiting {span(now - job.mtime)}"
 
 
+def said_so_far(spool: Spool, job: Job) -> dict:
+    """Return what the running job has said of itself, its progress and a text; nothing where that can't be read just now."""
+    from jobspool import said
+
+    try:
+        found = said.read(spool.log_path(job.id, len(job.attempts) + 1, "result")) or {}
+    except (said.Unclear, OSError):
+        found = {}
+    return {"progress": found.get("progress"), "text": found.get("text")}
+
+
 def progress_words(worker: dict) -> str:
     """Return how far the worker's job says it is, in words with a space before; "" where it doesn't."""
     share = "" if worker["progress"] is None else f" {worker['progress']:g} %"
@@ -135,7 +146,7 @@ def why(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
     """Return why the job is where it is, and what to type, "" for nothing."""
     name = short(job.id)
     if job.state == PROCESSING:
-        return f"it is running, {age(job)}", f"queuectl logs -f {name}"
+        return f"it is running, {age(job)}{progress_words(said_so_far(spool, job))}", f"queuectl logs -f {name}"
     if job.state == DONE:
         return f"it is done, {age(job)}", ""
     if job.state == DEAD:
@@ -163,7 +174,15 @@ def _needed(spool: Spool, job: Job, settings: object) -> tuple[list[str], str]:
     from jobspool import admission
 
     if waits := admission.waits_for(job.record, spool.state_of):
-        return [waits.why], f"queuectl why {short(waits.parent)}"
+        why, parent, seen = waits.why, waits.parent, {job.id}
+        while parent not in seen:
+            seen.add(parent)
+            above = spool.read(PENDING, parent)
+            further = above and not above.problem and admission.waits_for(above.record, spool.state_of)
+            if not further:
+                break
+            why, parent = f"{why}; {further.why.replace('it comes', f'{short(parent)} comes')}", further.parent
+        return [why], f"queuectl why {short(parent)}"
     if barred := admission.closed(job.record, settings):
         why, _, cure = barred[1].partition(": ")
         return [why], cure

@@ -22,6 +22,7 @@ from jobspool import durable
 from jobspool.errors import JobExists, NotAJob, QueueError
 from jobspool.job import ENDING, Job, check, did_you_mean, id_of, quoted
 from jobspool.locks import FOLDER as LOCKS
+from jobspool.locks import open_token
 from jobspool.spool import Spool, read_file
 from jobspool.states import FAILED, PENDING, PROCESSING
 
@@ -36,6 +37,8 @@ LOOK_EVERY = 5.0  # seconds between looks for schedules that are new, changed or
 ON_TIME = 60.0  # seconds, within which a tick is no old one that is to be caught up with
 MOST_AT_ONCE = 1000  # ticks that are caught up with
 LARGEST = 1 << 20  # bytes
+LONGEST_NAME = 180  # bytes: a job's name has 16 more, and at most 200
+A_DAY = 86_400.0  # seconds, by which a clock that is right is never ahead
 CATCH_UPS = ("none", "one", "all")
 OVERLAPS = ("skip", "queue", "allow")
 WORDS = {
@@ -60,6 +63,17 @@ RULES = {
 }
 
 
+NICKNAMES = {  # crontab(5)
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+
 class NotASchedule(QueueError):
     """What is in a file of schedules/ makes no schedule: the message says why."""
 
@@ -71,6 +85,12 @@ class Schedule:
         self.name = name
         self.record = record
         self.paused = record.get("paused", False)
+        self.zone = _zone(record["zone"]) if "zone" in record else local_zone()
+        self._cron = NICKNAMES.get(record.get("cron"), record.get("cron"))
+
+    def shown(self, tick: float) -> str:
+        """Return the time as people read it, in the schedule's zone."""
+        return datetime.fromtimestamp(tick, UTC).astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
     def ticks(self, after: float) -> Iterator[float]:
         """Yield its times behind that one, in seconds since 1970; none where there are no more."""
@@ -80,9 +100,9 @@ class Schedule:
             return
         from cronsim import CronSim, CronSimError
 
-        start = datetime.fromtimestamp(after, UTC).astimezone(_zone(self.record["zone"]) if "zone" in self.record else None)
+        start = datetime.fromtimestamp(after, UTC).astimezone(self.zone)
         try:
-            for each in CronSim(self.record["cron"], start):
+            for each in CronSim(self._cron, start):
                 yield each.timestamp()
         except (CronSimError, StopIteration, OverflowError):
             return
@@ -93,10 +113,9 @@ class Schedule:
             return now // self.record["every"] * self.record["every"]
         from cronsim import CronSim, CronSimError
 
-        zone = _zone(self.record["zone"]) if "zone" in self.record else None
-        start = datetime.fromtimestamp(now // 1 + 1, UTC).astimezone(zone)
+        start = datetime.fromtimestamp(now // 1 + 1, UTC).astimezone(self.zone)
         try:
-            return next(CronSim(self.record["cron"], start, reverse=True)).timestamp()
+            return next(CronSim(self._cron, start, reverse=True)).timestamp()
         except (CronSimError, StopIteration, OverflowError):
             return None
 
@@ -123,6 +142,8 @@ class Schedule:
 
 def parse(name: str, content: bytes) -> Schedule:
     """Return the schedule in a file's content. Raises NotASchedule."""
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        raise NotASchedule(f"its name has more than {LONGEST_NAME} bytes, and its jobs' names are longer")
     try:
         record = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -133,7 +154,7 @@ def parse(name: str, content: bytes) -> Schedule:
         if word not in WORDS:
             raise NotASchedule(f"unknown key {word!r}{did_you_mean(word, WORDS)}: there are {', '.join(WORDS)}")
         if not WORDS[word](value):
-            raise NotASchedule(f"{word} {RULES[word]}")
+            raise NotASchedule(f"{word} {RULES[word]}, not {value!r}")
     if ("cron" in record) == ("every" in record):
         raise NotASchedule("one of cron and every says when")
     if "job" not in record:
@@ -151,9 +172,23 @@ def _check_cron(text: str) -> None:
     from cronsim import CronSim, CronSimError
 
     try:
-        CronSim(text, datetime.now(UTC))
-    except CronSimError as error:
-        raise NotASchedule(f"cron {text!r}: {error}: it has five fields, as 30 2 * * *") from None
+        CronSim(NICKNAMES.get(text, text), datetime.now(UTC))
+    except (CronSimError, ValueError) as error:
+        raise NotASchedule(f"cron {text[:100]!r}: {error}; its fields are minute hour day month weekday") from None
+
+
+def local_zone() -> object:
+    """Return the machine's time zone with its rules for the year, None where only what it is now can be known."""
+    from zoneinfo import ZoneInfo
+
+    name = os.environ.get("TZ", "").lstrip(":")
+    if name:
+        return _zone(name)
+    try:
+        with open("/etc/localtime", "rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError):
+        return None
 
 
 def _zone(name: str) -> object:
@@ -201,12 +236,20 @@ def last(spool: Spool, name: str, settings: Settings) -> float:
 
 def _open_last(spool: Spool, name: str, settings: Settings) -> int:
     path = f"{spool.root}/{LOCKS}/{quoted(f'schedule {name}.last')}"
-    durable.make_parents(path)
     new = not os.path.lexists(path)
-    descriptor = durable.open_to_append(path, spool.file_mode(settings))
+    descriptor = open_token(spool, f"schedule {name}.last", settings)
     if new:
         durable.stamp(descriptor, spool.now())
     return descriptor
+
+
+def begin(spool: Spool, name: str, settings: Settings) -> None:
+    """Let nothing be to be caught up with: the schedule is new, or another."""
+    descriptor = _open_last(spool, name, settings)
+    try:
+        durable.stamp(descriptor, spool.now())
+    finally:
+        os.close(descriptor)
 
 
 def see_to(spool: Spool, schedule: Schedule, settings: Settings) -> list[Job]:
@@ -215,6 +258,9 @@ def see_to(spool: Spool, schedule: Schedule, settings: Settings) -> list[Job]:
     try:
         durable.lock_waiting(descriptor)
         now, seen = spool.now(), os.fstat(descriptor).st_mtime_ns / 1e9
+        if seen > now + A_DAY:  # the clock was wrong once
+            durable.stamp(descriptor, now)
+            return []
         come = _come(schedule, seen, now)
         if not come:
             return []
@@ -249,7 +295,15 @@ def _add(spool: Spool, schedule: Schedule, tick: float) -> Job | None:
 
 def unfinished(spool: Spool, schedule: Schedule) -> list[str]:
     """Return the ids of the schedule's jobs that wait or run."""
-    return [id for state in (PENDING, FAILED, PROCESSING) for id in spool.names(state) if schedule.is_of(id)]
+    states = (PENDING, FAILED, PROCESSING) * 2  # twice, as they may move against our looking
+    return sorted({id for state in states for id in spool.names(state) if schedule.is_of(id)})
+
+
+def remove(spool: Spool, name: str) -> None:
+    """Remove the schedule, and what is known of its last time. Raises FileNotFoundError."""
+    os.lstat(path_of(spool, name))
+    durable.remove(path_of(spool, name))
+    durable.remove(f"{spool.root}/{LOCKS}/{quoted(f'schedule {name}.last')}")
 
 
 def run_now(spool: Spool, schedule: Schedule) -> Job:
@@ -273,7 +327,11 @@ class Calendar:
         there = names(self._spool)
         self._known = {name: known for name, known in self._known.items() if name in there}
         for name in there:
-            self._look(name, settings)
+            try:
+                self._look(name, settings)
+            except (OSError, QueueError, NotAJob) as error:  # of this one: the others go on
+                self._known[name] = ((), None, self._spool.now() + LOOK_EVERY)
+                self._tell("trouble", why=f"the schedule {name} waits: {error}", about=f"schedule {name}")
         now = self._spool.now()
         nexts = [tick for _, _, tick in self._known.values() if tick is not None]
         wait = LOOK_EVERY if there else 2 * LOOK_EVERY

@@ -154,7 +154,8 @@ class Sight:
         """Return for how long there will be nothing to see to, if no event comes."""
         if self._seen or self.unfit or self._to_look:
             return 0.0
-        sleep = min(self.scan_at, self.again.next() or self.scan_at) - clock
+        again = self.again.next()
+        sleep = (self.scan_at if again is None else min(self.scan_at, again)) - clock
         if self._parents:
             sleep = min(sleep, self._parents_at - clock)
         now = self.spool.now()
@@ -201,6 +202,8 @@ class Sight:
             if os.path.isdir(self.spool.folder(PENDING)):
                 self._index.remove(id)
                 self._forget_odd(PENDING, id)
+                if not os.path.lexists(self.spool.path(PROCESSING, id)):
+                    self._needing.pop(id, None)
             else:
                 self.put_off(id)
         except OSError as error:
@@ -262,9 +265,10 @@ class Sight:
                 self._wait_no_more(id)
                 self.bury(id, waits.why if waits.never else "it comes after itself")
         else:
+            needs = admission.names(record)
             if barred := admission.closed(record, self.settings):
                 self._index.full(barred[0])
-            needs = admission.names(record)
+                needs = tuple(dict.fromkeys((*needs, barred[0])))
             self._index.add(id, record.get("priority", 0), start, needs)
             if needs:
                 self._needing[id] = needs

@@ -87,5 +87,8 @@ def _waited(job: Job, attempt: dict) -> float | None:
     """Return how long the job waited for its first attempt, None where nobody knows when it was added."""
     if not made_by_queue(job.id) or "started" not in attempt:
         return None
-    added = timegm(time.strptime(job.id[:15], "%Y%m%dT%H%M%S")) + int(job.id[16:22]) / 1e6
+    try:
+        added = timegm(time.strptime(job.id[:15], "%Y%m%dT%H%M%S")) + int(job.id[16:22]) / 1e6
+    except ValueError:
+        return None  # somebody else's id, that only looks like ours
     return seconds(attempt["started"]) - added

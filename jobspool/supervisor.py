@@ -131,7 +131,7 @@ class Supervisor:
                 self._report()
                 self._wait()
                 self._tend()
-        self.hooks.finish()
+        self.hooks.finish(now=self.stopping > 1)
         self._try(self.place.leave)
         self._event("stopped")
 
@@ -304,10 +304,8 @@ class Supervisor:
             self.sight.look(id, closely=True)
         elif kind == "full":
             self.sight.full(id, why, until)
-        elif kind == "parent":
+        elif kind in ("parent", "late"):  # what lies there by now may be another
             self.sight.look(id, closely=True)
-        elif kind == "late":
-            self.sight.bury(id, why)
         elif kind == "unsafe":
             self.sight.refuse(id, why)
         elif kind == "unreadable":

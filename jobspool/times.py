@@ -14,6 +14,9 @@ KEEP_AGE = "a time (90s, 30m, 12h, 7d, 4w), or forever"
 LONGEST = 315_360_000.0  # seconds: ten years
 EXAMPLES = "90s, 10m, 1h30m, 7d"
 ELAPSED = re.compile(r"\s*(?:in\b|now\s*\+|\d+\s*(?:s|sec|secs|seconds?|m|min|mins|minutes?|h|hours?|d|days?|w|weeks?)\b)", re.I)
+DAY = r"(?:today|tomorrow|(?:next\s+)?(?:mon|tue|wed|thu|fri|sat|sun)(?:s|nes|rs|ur)?(?:day)?)"
+HOUR = re.compile(rf"\b({DAY})(?:\s+at)?\s+(\d\d?)\s*$", re.I)
+HOUR_FIRST = re.compile(rf"^\s*(?:at\s+)?(\d\d?)\s+(?={DAY}\s*$)", re.I)
 TEATIME = re.compile(r"\bteatime\b", re.I)  # at(1)
 
 
@@ -39,8 +42,11 @@ def moment(text: str, now: float) -> float:
     """
     from datetime import datetime
 
+    if re.search(r"\b(?:2[4-9]|[3-9]\d):\d\d", text):
+        raise ValueError(f"{text!r} is no time: a day has 24 hours")
     try:
-        return now + duration(text)
+        if not re.fullmatch(r"\s*\d{8}\s*", text):  # 20261201 is a day
+            return now + duration(text)
     except ValueError:
         pass
     try:
@@ -58,7 +64,8 @@ def _said(text: str, now: float) -> float:
     elapsed = bool(ELAPSED.match(text))
     base = datetime.fromtimestamp(now, UTC).replace(tzinfo=None) if elapsed else datetime.fromtimestamp(now)
     settings = {"PREFER_DATES_FROM": "future", "RELATIVE_BASE": base}
-    found = dateparser.parse(TEATIME.sub("16:00", text), languages=["en"], settings=settings)
+    plain = HOUR_FIRST.sub(r"\1:00 ", HOUR.sub(r"\1 \2:00", TEATIME.sub("16:00", text)))  # else the hour alone would be dropped
+    found = dateparser.parse(plain, languages=["en"], settings=settings)
     if found is None:
         raise ValueError(f"{text!r} is no time that is known here: try 10m, 17:00, 'tomorrow 7:00' or 2026-12-01T08:00")
     return (found.replace(tzinfo=UTC) if elapsed and found.tzinfo is None else found).timestamp()

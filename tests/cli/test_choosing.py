@@ -96,3 +96,18 @@ def test_a_job_for_each_line_has_it_in_its_place(spool):
     ]
     ran = queuectl("enqueue", "--each", "-", "--", "lame", spool=spool, stdin=names)
     assert (ran.returncode, "with {} in it" in ran.stderr) == (2, True)
+
+
+def test_the_last_is_the_one_that_was_added_last_whatever_their_times(spool):
+    queuectl("enqueue", "true", "--id", "first", "--delay", "1h", spool=spool, check=True)
+    queuectl("enqueue", "true", "--id", "then", spool=spool, check=True)
+    assert queuectl("hold", "@last", spool=spool).stdout == "then\n"
+    last = queuectl("enqueue", "true", spool=spool, check=True).stdout
+    assert queuectl("list", "--limit", "1", "-q", spool=spool).stdout == last
+
+
+def test_logs_of_those_that_are_chosen(spool):
+    queuectl("enqueue", "echo $QUEUECTL_ARRAY_INDEX", "--array", "1-3", "--batch", "b", spool=spool, check=True)
+    queuectl("start", "--drain", "--quiet", spool=spool, check=True)
+    said = queuectl("logs", "--batch", "b", spool=spool, check=True).stdout
+    assert sorted(line.split(" | ")[1] for line in said.splitlines()) == ["1", "2", "3"]

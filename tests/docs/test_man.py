@@ -99,3 +99,11 @@ def test_the_examples_in_a_usage_text_fit_the_usage(command):
     for line in re.findall(r"^  (?:.*\| )?queuectl (.*)$", usage.split("Examples:")[-1] if "Examples:" in usage else "", re.M):
         words = shlex.split(line.split(" | jq")[0])
         assert queuectl._parsed(usage, words)[command]
+
+
+@pytest.mark.parametrize("command", sorted(queuectl.COMMANDS))
+def test_no_line_of_a_usage_text_looks_like_an_option_twice(command):
+    from docopt import parse_options
+
+    names = [option.longer for option in parse_options(queuectl.COMMANDS[command][0])]
+    assert sorted(names) == sorted(set(names))

@@ -56,6 +56,14 @@ def test_what_comes_of_a_child_when_its_parent_dies_is_its_own_to_say(spool, pol
         assert "p, which it comes after, is dead" in queuectl("why", child, spool=spool).stdout
 
 
+def test_why_goes_up_to_the_first_that_keeps_all_from_running(spool):
+    drop(spool, "make", {"command": "true"}, "dead")
+    drop(spool, "test", {"command": "true", "after": ["make"]})
+    drop(spool, "ship", {"command": "true", "after": ["test"]})
+    said = "it comes after test, which is pending; test comes after make, which is dead: queuectl why make"
+    assert said in queuectl("why", "ship", spool=spool).stdout
+
+
 def test_a_wrong_policy_is_told_with_the_nearest(spool):
     drop(spool, "p", {"command": "true"})
     ran = queuectl("enqueue", "true", "--after", "p", "--dead-parent", "cancle", spool=spool)

@@ -99,6 +99,19 @@ def test_what_needs_more_than_there_is_waits_and_why_says_so(spool):
         comes_to(spool, "x", "done")
 
 
+def test_who_needs_more_than_there_is_keeps_nobody_from_the_rest(spool):
+    setting(spool, "slots", "gpu=2")
+    with pool(spool, 2):
+        drop(spool, "a-big", {"command": "true", "slots": {"gpu": 3}})
+        drop(spool, "one", {"command": "true", "slots": {"gpu": 1}})
+        comes_to(spool, "one", "done")
+        drop(spool, "two", {"command": "true", "slots": {"gpu": 2}})
+        comes_to(spool, "two", "done")
+        assert where(spool, "a-big") == ["pending"]
+    ran = queuectl("enqueue", "true", "--slots", "gpu=9", spool=spool, check=True)
+    assert "it will wait: it needs 9 of the slots gpu, and there are 2" in ran.stderr
+
+
 def test_a_paused_group_waits_until_it_is_resumed_and_others_do_not(spool):
     queuectl("group", "g", "--pause", spool=spool, check=True)
     drop(spool, "x", {"command": "true", "group": "g"})

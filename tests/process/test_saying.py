@@ -58,6 +58,7 @@ def test_a_job_says_when_it_is_to_be_tried_again_and_what_is_to_be_kept(spool, t
     with pool(spool):
         first, second = comes_to(spool, "x", "done").attempts
     assert (first["verdict"], "result" in first, second["result"]) == ("failed", False, {"lines": 7})
+    assert 'result      {"lines": 7}' in queuectl("show", "x", spool=spool).stdout
     assert not [name for name in os.listdir(f"{spool.root}/logs") if name.endswith(".result")]
 
 
@@ -87,5 +88,7 @@ def test_how_far_it_is_is_shown_while_it_runs(spool):
         [worker] = json.loads(queuectl("status", "--json", spool=spool).stdout)["workers"]
         assert (worker["progress"], worker["text"]) == (40, "page 4")
         assert " 40 % (page 4): " in queuectl("status", spool=spool).stdout
+        assert " 40 % (page 4): queuectl logs" in queuectl("why", "x", spool=spool).stdout
+        assert "progress    40 % (page 4)" in queuectl("show", "x", spool=spool).stdout
         assert "40 % (page 4)" in queuectl("top", "--once", spool=spool).stdout
         queuectl("cancel", "x", spool=spool, check=True)

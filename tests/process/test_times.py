@@ -30,6 +30,11 @@ def test_what_expires_goes_to_dead_with_the_reason_and_never_runs(spool, tmp_pat
     assert queuectl("dlq", "list", spool=spool).stdout.count("too late") == 2
 
 
+def test_what_could_never_run_is_refused(spool):
+    ran = queuectl("enqueue", "true", "--delay", "2h", "--expires", "1h", spool=spool)
+    assert (ran.returncode, "it could never run" in ran.stderr, spool.count("pending")) == (2, True, 0)
+
+
 def test_what_expired_while_nobody_looked_is_not_run_when_its_time_comes_again(spool, tmp_path):
     drop(spool, "x", {"command": f"touch {tmp_path}/ran; exit 1", "expires": iso(time.time() + 0.2), "backoff": [0.5]})
     with pool(spool):

@@ -1,5 +1,7 @@
 """What a job needs beside a worker, and whom it waits for: pure rules."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ def test_needs_come_in_one_order_so_that_nobody_waits_for_each_other():
         *[Need("group crawl", 1, 2), Need("lock a", 1, 1), Need("lock db", 1, 1)],
         *[Need("slot cpu", 1, 0), Need("slot gpu", 2, 2)],
     ]
-    assert admission.names(job) == ("group crawl", "lock a", "lock db", "slot cpu", "slot gpu")
+    assert admission.names(job) == ("group crawl", "lock a", "lock db", "slot cpu", "slot gpu", "slot gpu*2")
     assert admission.needs({"group": "free"}, SETTINGS) == []
 
 
@@ -31,8 +33,8 @@ def test_needs_come_in_one_order_so_that_nobody_waits_for_each_other():
     ("job", "name"),
     [
         ({"group": "off"}, "group off"),
-        ({"slots": {"gpu": 3}}, "slot gpu"),
-        ({"slots": {"tpu": 1}}, "slot tpu"),
+        ({"slots": {"gpu": 3}}, "slot gpu=3"),
+        ({"slots": {"tpu": 1}}, "slot tpu=1"),
         ({"group": "crawl"}, None),
     ],
 )
@@ -239,3 +241,41 @@ def test_only_what_is_known_and_not_used_up_is_given_out(said):
             known.pop(found, None)
     index.free()
     assert set(given_out(index)) == set(known)
+
+
+def test_who_needs_two_keeps_nobody_who_needs_one_from_it():
+    index = Index()
+    index.add("two", 0, 0, ("slot gpu", "slot gpu*2"))
+    index.add("one", 0, 1, ("slot gpu",))
+    index.full("slot gpu*2", 100)
+    assert given_out(index) == ["one"]
+    index.free(("slot gpu",))
+    assert given_out(index) == ["two"]
+
+
+def test_what_may_be_tried_again_waits_for_a_worker_and_not_for_a_time():
+    index = Index()
+    index.add("a", 0, 0, ("lock x",))
+    index.full("lock x", 20)
+    assert (index.next(10), index.next_time(10), index.next_time(30), index.next(30)) == (None, 20, None, "a")
+
+
+def test_a_group_has_its_share_also_beside_jobs_with_locks_of_their_own_and_where_ranks_age():
+    for aging in (None, 1000.0):
+        index = Index()
+        index.weights, index.aging = {"group a": 1}, aging
+        for i in range(40):
+            index.add(f"a{i:02}", 0, 1000 + i, ("group a",))
+            index.add(f"b{i:02}", 0, i, (f"lock {i}",))
+        assert 9 <= sum(id[0] == "a" for id in given_out(index, 2000, 20)) <= 11
+
+
+def test_thousands_of_lines_are_set_apart_at_once():
+    index = Index()
+    for i in range(4000):
+        index.add(f"a{i:04}", 0, i, ("group p", f"lock {i}"))
+    index.add("b", -1, 0)
+    index.full("group p")
+    begun = time.process_time()
+    assert given_out(index, 10_000) == ["b"]
+    assert time.process_time() - begun < 1

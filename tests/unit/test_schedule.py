@@ -139,6 +139,7 @@ def test_a_clock_that_is_set_back_adds_nothing_twice(spool, clock):
     [
         ("30 2 * * *", "2026-03-28T12:00+01:00", ["2026-03-29T01:00", "2026-03-30T00:30"]),  # 2:30 is left out
         ("30 2 * * *", "2026-10-24T12:00+02:00", ["2026-10-25T00:30", "2026-10-26T01:30"]),  # 2:30 comes twice
+        ("@daily", "2026-03-28T12:00+01:00", ["2026-03-28T23:00", "2026-03-29T22:00"]),
         ("0 7 * * mon", "2026-11-26T12:00+01:00", ["2026-11-30T06:00", "2026-12-07T06:00"]),
     ],
 )
@@ -158,7 +159,7 @@ def test_hours_are_of_the_zone_also_where_clocks_change(spool, cron, day, wanted
         ({"every": 0}, "every must be a number of seconds from 1"),
         ({}, "one of cron and every"),
         ({"cron": "* * * * *", "every": 5}, "one of cron and every"),
-        ({"every": 5, "zone": "Mars/Base"}, "zone must be the name of a time zone"),
+        ({"every": 5, "zone": "Mars/Base"}, "zone must be the name of a time zone, as Europe/Berlin, not 'Mars/Base'"),
         ({"every": 5, "overlap": "maybe"}, "overlap must be one of skip, queue, allow"),
         ({"every": 5, "catchup": "one"}, "unknown key 'catchup', did you mean 'catch_up'?"),
         ({"every": 5, "job": {"cmd": "x"}}, "job: unknown key 'cmd', did you mean 'command'?"),
