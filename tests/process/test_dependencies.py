@@ -173,3 +173,11 @@ def test_a_long_chain_and_many_children_are_known_at_once(sight, spool):
         sight._look_for_parents()
         sight.look_around(0.0)
     assert os.times().user - before < 1
+
+
+def test_a_job_behind_thousands_runs(spool):
+    for i in range(5000):
+        drop(spool, f"p{i:04}", {"command": "true"}, "done")
+    drop(spool, "c", {"command": "echo ${QUEUECTL_PARENTS-none}", "after": [f"p{i:04}" for i in range(5000)]})
+    queuectl("start", "--drain", "--quiet", spool=spool, check=True)
+    assert queuectl("logs", "c", spool=spool).stdout == "none\n"

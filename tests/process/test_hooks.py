@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kit import comes_to, drop, pool, queuectl, until, where
+from kit import comes_to, drop, gone, pool, queuectl, until, where
 
 from jobspool import hooks
 from jobspool.machine import Gate
@@ -104,3 +104,28 @@ def test_a_command_that_does_not_answer_has_not_said_yes(spool):
 def test_a_wrong_limit_of_the_machine_is_told_before_anything_begins(spool):
     ran = queuectl("start", "--detach", "--min-free-memory", "some", spool=spool)
     assert (ran.returncode, "--min-free-memory takes a size" in ran.stderr) == (2, True)
+
+
+def test_a_hook_is_ended_with_what_it_has_started(spool, monkeypatch, tmp_path):
+    hook(spool, "done", f"sleep 1052 & echo $! > {tmp_path}/pid; wait")
+    drop(spool, "x", {"command": "true"}, "done")
+    monkeypatch.setattr(hooks, "LIMIT", 0.5)
+    seen = hooks.Hooks(spool, lambda kind, **what: None)
+    seen.happened("done", "x")
+    seen.finish()
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_log_that_can_not_be_written_leaks_nothing(spool):
+    hook(spool, "done", "true")
+    os.mkdir(f"{spool.root}/logs/hooks.log")
+    seen = hooks.Hooks(spool, lambda kind, **what: None)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        seen.happened("done", "x")
+        seen.finish()
+    assert (len(os.listdir("/proc/self/fd")), os.listdir(f"{spool.root}/tmp")) == (before, [])
+
+
+def test_a_gate_that_can_not_look_is_shut_and_ends_nobody(spool):
+    assert "nobody can look" in Gate("/nowhere", min_free_disk=1).why()

@@ -92,3 +92,11 @@ def test_how_far_it_is_is_shown_while_it_runs(spool):
         assert "progress    40 % (page 4)" in queuectl("show", "x", spool=spool).stdout
         assert "40 % (page 4)" in queuectl("top", "--once", spool=spool).stdout
         queuectl("cancel", "x", spool=spool, check=True)
+
+
+def test_what_an_older_job_of_the_name_has_said_is_not_this_ones(spool):
+    Path(spool.root, "logs/x.1.result").write_text('{"dead": "old"}')
+    os.utime(f"{spool.root}/logs/x.1.result", (1_000_000_000,) * 2)
+    drop(spool, "x", {"command": "true"})
+    queuectl("start", "--drain", "--quiet", spool=spool, check=True)
+    assert where(spool, "x") == ["done"]

@@ -346,3 +346,23 @@ def test_a_job_may_be_kept_for_less_than_all_others(spool):
     for _ in range(3):
         retention.Pruner(spool).step(config.Settings({"keep_done": "forever"}))
     assert spool.names("done") == ["y"]
+
+
+def test_what_can_not_be_read_once_is_kept_if_it_says_so(spool, monkeypatch):
+    lay(spool, "x", "done", 9 * DAY)
+    path = Path(spool.path("done", "x"))
+    found = path.stat()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "keep": "forever"}))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    real, failed = retention.read_file, []
+
+    def fail(*words):
+        if not failed:
+            failed.append(True)
+            raise OSError(24, "Too many open files")
+        return real(*words)
+
+    monkeypatch.setattr(retention, "read_file", fail)
+    pruner = retention.Pruner(spool)
+    pruner.step(config.Settings())
+    assert (failed, spool.names("done")) == ([True], ["x"])

@@ -204,3 +204,49 @@ def test_a_file_that_others_could_have_written_is_no_schedule(spool, clock):
     os.chmod(schedule.path_of(spool, "s"), 0o666)
     with pytest.raises(NotASchedule):
         schedule.load(spool, "s", spool.settings())
+
+
+def test_one_that_fails_keeps_no_other_from_its_times(spool, clock):
+    told = []
+    calendar = Calendar(spool, lambda kind, **what: told.append((kind, what.get("id") or what["why"])))
+    write(spool, "a", every=60)
+    write(spool, "b", every=60)
+    calendar.step(spool.settings())
+    os.remove(f"{spool.root}/locks/schedule a.last")
+    os.mkdir(f"{spool.root}/locks/schedule a.last")
+    clock.time += 60
+    calendar.step(spool.settings())
+    assert [id for kind, id in told if kind == "scheduled"] == ["b-20261126T120100"]
+    assert any("the schedule a waits" in why for kind, why in told if kind == "trouble")
+
+
+def test_a_last_time_of_a_clock_that_was_wrong_is_forgotten(spool, clock):
+    one = write(spool, every=60)
+    come(spool, one)
+    os.utime(f"{spool.root}/locks/schedule s.last", (9e9, 9e9))
+    assert come(spool, one) == []
+    clock.time += 60
+    assert len(come(spool, one)) == 1
+
+
+def test_hours_are_of_the_machine_where_no_zone_is_named(spool, monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    ticks = write(spool, cron="0 9 * * *").ticks(datetime.fromisoformat("2026-10-24T12:00+02:00").timestamp())
+    assert [datetime.fromtimestamp(next(ticks)).astimezone().isoformat()[:16] for _ in range(2)] == [
+        "2026-10-25T08:00",
+        "2026-10-26T08:00",
+    ]
+
+
+def test_a_name_that_is_too_long_for_its_jobs_is_none(spool):
+    with pytest.raises(NotASchedule, match="its name has more than 180 bytes"):
+        schedule.parse("x" * 181, b'{"every": 60, "job": {"command": "true"}}')
+
+
+def test_a_schedule_that_is_added_again_has_nothing_to_catch_up_with(spool, clock):
+    write(spool, every=60, catch_up="all", overlap="allow")
+    one = schedule.load(spool, "s", spool.settings())
+    come(spool, one)
+    schedule.remove(spool, "s")
+    clock.time += 36_000
+    assert come(spool, write(spool, every=60, catch_up="all", overlap="allow")) == []
