@@ -204,6 +204,8 @@ def enqueue(words: dict) -> int:
     records = [(record.pop("id", None), _with_options(record, options, words)) for record in records]
     if words["--array"] is not None:
         records = [(None, record) for record in _as_array([record for _, record in records], words["--array"])]
+    if words["--unique"] is None and (alone := next((each for each in OF_UNIQUE if words[each]), None)):
+        raise Wrong(f"{alone} is of --unique: queuectl enqueue --unique KEY {alone} ...")
     if words["--unique"] is not None:
         return _enqueue_unique(spool, records[0][1], start, words)
     if words["--then"] is not None and spool.settings().max_job_bytes < 40 * len(records):
@@ -255,7 +257,7 @@ def _as_array(records: list[dict], text: str) -> list[dict]:
     """Return each of the jobs for each number of the range. Raises Wrong."""
     numbers: list[int] = []
     for part in text.split(","):
-        found = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+        found = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part)
         if not found or int(found[2] or found[1]) < int(found[1]):
             raise Wrong(f"--array takes numbers such as 1-100 or 0-9,20, not {text!r}")
         numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
@@ -277,6 +279,9 @@ def _enqueue_unique(spool: Spool, record: dict, start: float | None, words: dict
     if not words["--quiet"]:
         _tell_of_workers(spool)
     return _see_ended(spool, [job], words) if words["--wait"] or words["--follow"] else 0
+
+
+OF_UNIQUE = ("--unique-until", "--unique-for", "--replace", "--fail")
 
 
 def _added_unique(spool: Spool, record: dict, start: float | None, words: dict) -> Job:

@@ -91,7 +91,7 @@ def rate(text: str) -> tuple[int, float]:
 
     number, slash, span = text.partition("/")
     seconds = duration(span if span[:1].isdigit() else f"1{span}") if slash and span else 0.0
-    if not (number.isdecimal() and 0 < int(number) <= SOME and seconds > 0):
+    if not (text.isascii() and number.isdecimal() and 0 < int(number) <= SOME and seconds > 0):
         raise ValueError(f"{text!r} is no rate: 10/m, 3/10s")
     return int(number), seconds
 

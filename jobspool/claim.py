@@ -372,6 +372,8 @@ def _admit(claim: Claim, settings: Settings) -> Refused | None:
     if isinstance(taken, locks.Full):
         return Refused("full", *taken)
     claim.tokens = taken
+    if dropped := locks.dropped(claim.spool, claim.record, settings):
+        return Refused("full", dropped)
     return None
 
 
@@ -679,7 +681,7 @@ def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> 
         "worker": worker,
         "exit": outcome.status,
         "signal": outcome.signal,
-        "reason": outcome.reason,
+        "reason": outcome.reason or (None if verdict.word in ("done", INTERRUPTED) else f"exit {outcome.status}"),
         "verdict": verdict.word,
         "due": iso(due) if due or outcome.interrupted else None,
         "cpu": outcome.cpu,

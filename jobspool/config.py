@@ -161,13 +161,14 @@ def backoff_of(text: str) -> str | list:
 def exits_of(text: str) -> dict | str:
     """Return what a person typed of exit codes, as 3=done,64=dead; "" for nothing; as it is what can't be that."""
     pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
-    return {code: meaning for code, equals, meaning in pairs} if all(equals for _, equals, _ in pairs) else text
+    once = len({code for code, _, _ in pairs}) == len(pairs)
+    return {code: meaning for code, equals, meaning in pairs} if once and all(equals for _, equals, _ in pairs) else text
 
 
 def slots_of(text: str) -> dict | str:
     """Return what a person typed of slots, as gpu=2; as it is what can't be that."""
     pairs = exits_of(text)
-    if isinstance(pairs, dict) and all(map(str.isdecimal, pairs.values())):
+    if isinstance(pairs, dict) and text.isascii() and all(map(str.isdecimal, pairs.values())):
         return {name: int(count) for name, count in pairs.items()}
     return text
 

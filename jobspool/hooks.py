@@ -80,13 +80,14 @@ class Hooks:
         """Tell whether any hook runs, or waits to."""
         return bool(self._running or self._waiting)
 
-    def finish(self, now: bool = False) -> None:
-        """Return when all have run that were to, but no later than one may take; with `now`, those that run."""
-        if now:
-            self._waiting.clear()
+    def finish(self, hurried: Callable[[], bool]) -> None:
+        """Return when all have run that were to, but no later than one may take; when it is `hurried`, they are ended."""
         until = time.monotonic() + LIMIT
         while self.is_busy():
-            if time.monotonic() > until:
+            if hurried():
+                for hook in self._running:
+                    os.killpg(hook.pid, signal.SIGKILL)
+            if hurried() or time.monotonic() > until:
                 self._waiting.clear()
             self.step()
             time.sleep(0.01)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections import namedtuple
+from contextlib import suppress
 
-from jobspool import admission, durable
+from jobspool import admission, durable, process, roster
 from jobspool.job import quoted
+from jobspool.states import PROCESSING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +55,34 @@ def release(tokens: list[Token]) -> None:
     """Let go of what is held, as far as no job holds it."""
     for token in tokens:
         os.close(token.descriptor)
+
+
+def dropped(spool: Spool, record: dict, settings: Settings) -> str | None:
+    """Return the name of what a living job needs too whose worker is dead, and which holds no token of it any more.
+
+    A job that closes its descriptors holds nothing once its worker is killed: until it has ended, what it needs counts as used up.
+    """
+    if not roster.may_be_dead(spool):
+        return None
+    ghosts = [entry for entry in roster.dead(spool) if entry.job is not None and roster.group_lives(entry)]
+    for entry in ghosts:
+        job = spool.read(PROCESSING, entry.job)
+        theirs = {need.name for need in admission.needs(job.record, settings)} if job else set()
+        for need in admission.needs(record, settings):
+            if need.name in theirs and not _holds(spool, entry.group, need):
+                return need.name
+    return None
+
+
+def _holds(spool: Spool, group: int, need: Need) -> bool:
+    """Tell whether a process of the group holds a token of that name, as far as we may look."""
+    files = set()
+    for number in range(need.total):
+        with suppress(FileNotFoundError):
+            found = os.stat(f"{spool.root}/{FOLDER}/{quoted(f'{need.name}.{number}')}")
+            files.add((found.st_dev, found.st_ino))
+    members = set(process.members(group))
+    return any(members.intersection(pids) for pids in process.holders(files).values())
 
 
 def _take(spool: Spool, need: Need, settings: Settings, held: list[Token]) -> bool:

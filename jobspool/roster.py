@@ -234,6 +234,15 @@ def dead(spool: Spool, but: frozenset[str] = NOBODY) -> list[Entry]:
     return _with_groups(spool, [entry for entry in entries(spool, None, but) if not is_alive(entry)])
 
 
+def may_be_dead(spool: Spool) -> bool:
+    """Tell, at a glance, whether a file of workers/ is of a process that is no more; one whose id another has by now is missed."""
+    for name in os.listdir(f"{spool.root}/workers"):
+        pid = name.partition("-")[2].partition(".")[0]
+        if pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
+            return True
+    return False
+
+
 def is_alive(entry: Entry) -> bool:
     """Tell whether the process that wrote the entry still runs: not what another user wrote, for `stop` signals what it names."""
     return process.lives(entry.pid, entry.start, entry.boot) and entry.owner == process.user(entry.pid)

@@ -129,7 +129,7 @@ class Attempt:
         if name == "SIGXCPU" and "cpu" in self.claim.record.get("limits", ()):
             reason = f"over {self.claim.record['limits']['cpu']} s of processor time"
         said = self._said()
-        if said and "dead" in said:
+        if said and said.get("dead") and not self.reason:
             reason = shortened(said["dead"])
         return Outcome(
             self.started,

@@ -105,7 +105,7 @@ def why_dead(job: Job) -> str:
         return f"not a job: {job.problem}"
     if "cancelled" in job.record:
         why = job.record["cancelled"]
-        return why if why.startswith("too late") else f"cancelled {why}"
+        return f"cancelled {why}" if why.startswith("by ") else why
     if not job.attempts:
         return "no attempt on record: moved there by hand, or not whole in time"
     if job.attempts[-1]["verdict"] not in ("dead", "failed"):

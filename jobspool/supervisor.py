@@ -131,7 +131,7 @@ class Supervisor:
                 self._report()
                 self._wait()
                 self._tend()
-        self.hooks.finish(now=self.stopping > 1)
+        self.hooks.finish(lambda: max(self._asked, self.stopping) > 1)
         self._try(self.place.leave)
         self._event("stopped")
 

@@ -76,6 +76,8 @@ CASES = [
     (["schedule", "add", "x", "--tz", "UTC", "true"], 2, "--zone=NAME is the time zone"),
     (["enqueue", "true", "--after", "there", "--after", "there"], 2, "several stand with commas between: --after A,B"),
     (["enqueue", "true", "--exits", "3=success"], 2, "--exits can't be '3=success': it takes a list of exit codes"),
+    (["enqueue", "true", "--replace"], 2, "--replace is of --unique"),
+    (["enqueue", "true", "--exits", "3=done,3=dead"], 2, "--exits can't be '3=done,3=dead'"),
     (["pause", "lunch"], 2, "queuectl pause --reason 'lunch'"),
     (["enqueue", '{"command": "x", "at": "noon"}'], 2, "the file's mtime says from when it may run"),
     (["ls"], 2, "queuectl list shows the jobs"),

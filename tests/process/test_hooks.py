@@ -49,7 +49,7 @@ def test_a_hook_never_blocks_the_queue_and_is_ended_when_it_takes_too_long(spool
     monkeypatch.setattr(hooks, "LIMIT", 0.1)
     seen = hooks.Hooks(spool, lambda kind, **what: told.append(what["why"]))
     seen.happened("done", "x0")
-    seen.finish()
+    seen.finish(lambda: False)
     assert told == ["hooks/on-done took longer than 0.1 s, and was ended"]
 
 
@@ -112,7 +112,7 @@ def test_a_hook_is_ended_with_what_it_has_started(spool, monkeypatch, tmp_path):
     monkeypatch.setattr(hooks, "LIMIT", 0.5)
     seen = hooks.Hooks(spool, lambda kind, **what: None)
     seen.happened("done", "x")
-    seen.finish()
+    seen.finish(lambda: False)
     assert gone(int((tmp_path / "pid").read_text()))
 
 
@@ -123,9 +123,19 @@ def test_a_log_that_can_not_be_written_leaks_nothing(spool):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         seen.happened("done", "x")
-        seen.finish()
+        seen.finish(lambda: False)
     assert (len(os.listdir("/proc/self/fd")), os.listdir(f"{spool.root}/tmp")) == (before, [])
 
 
 def test_a_gate_that_can_not_look_is_shut_and_ends_nobody(spool):
     assert "nobody can look" in Gate("/nowhere", min_free_disk=1).why()
+
+
+def test_a_stop_now_waits_for_no_hook(spool):
+    hook(spool, "done", "sleep 1053")
+    with pool(spool, 2):
+        for i in range(20):
+            drop(spool, f"x{i:02}", {"command": "true"})
+        until(lambda: spool.count("done") == 20, "all of them")
+        queuectl("stop", "--timeout", "0.2", spool=spool)
+        assert queuectl("stop", "--now", "--timeout", "20", spool=spool).returncode in (0, 1)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,25 @@ def test_a_job_keeps_its_lock_when_its_worker_is_killed_and_until_its_last_proce
         assert where(spool, "y") == ["pending"]
         (tmp_path / "end").touch()
         comes_to(spool, "y", "done")
+
+
+def test_a_job_that_closed_its_descriptors_keeps_its_lock_when_its_worker_is_killed(spool, tmp_path):
+    code = f"import os, time; os.closerange(3, 400); open({str(tmp_path / 'runs')!r}, 'w')\nwhile not os.path.exists({str(tmp_path / 'end')!r}): time.sleep(0.01)"
+    queuectl("group", "g", "--concurrency", "1", spool=spool, check=True)
+    drop(spool, "x", {"argv": [sys.executable, "-c", code], "locks": ["db"], "group": "g", "max_retries": 0})
+    with pool(spool, 2):
+        until((tmp_path / "runs").exists, "the job")
+        [worker] = [entry.pid for entry in roster.entries(spool, "x")]
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: gone(worker), "its end")
+        drop(spool, "y", {"command": "true", "locks": ["db"]})
+        drop(spool, "z", {"command": "true", "group": "g"})
+        drop(spool, "free", {"command": "true", "locks": ["other"]})
+        comes_to(spool, "free", "done")
+        assert (where(spool, "y"), where(spool, "z")) == (["pending"], ["pending"])
+        (tmp_path / "end").touch()
+        comes_to(spool, "y", "done")
+        comes_to(spool, "z", "done")
 
 
 def test_jobs_are_told_which_slots_they_have(spool):

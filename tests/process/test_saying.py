@@ -100,3 +100,12 @@ def test_what_an_older_job_of_the_name_has_said_is_not_this_ones(spool):
     drop(spool, "x", {"command": "true"})
     queuectl("start", "--drain", "--quiet", spool=spool, check=True)
     assert where(spool, "x") == ["done"]
+
+
+def test_reasons_are_what_was(spool):
+    drop(spool, "zero", {"command": "exit 0", "exits": {"0": "dead"}})
+    drop(spool, "empty", {"command": SAY.format('\'{"dead": ""}\'') + "; exit 3"})
+    drop(spool, "circle", {"command": "true", "after": ["circle"]})
+    queuectl("start", "--drain", "--quiet", spool=spool, check=True)
+    assert [spool.find(id).attempts[0]["reason"] for id in ("zero", "empty")] == ["exit 0", "exit 3"]
+    assert "(it comes after itself)" in queuectl("why", "circle", spool=spool).stdout
