@@ -58,7 +58,7 @@ def release(tokens: list[Token]) -> None:
 
 
 def dropped(spool: Spool, record: dict, settings: Settings) -> str | None:
-    """Return the name of what a living job needs too whose worker is dead, and which holds no token of it any more.
+    """Return the name of what a living job of a dead worker needs too, and holds no token of any more; None for none.
 
     A job that closes its descriptors holds nothing once its worker is killed: until it has ended, what it needs counts as used up.
     """

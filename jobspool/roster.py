@@ -235,7 +235,7 @@ def dead(spool: Spool, but: frozenset[str] = NOBODY) -> list[Entry]:
 
 
 def may_be_dead(spool: Spool) -> bool:
-    """Tell, at a glance, whether a file of workers/ is of a process that is no more; one whose id another has by now is missed."""
+    """Tell, at a glance, whether a file of workers/ is of a process that is no more; one whose id was given anew is missed."""
     for name in os.listdir(f"{spool.root}/workers"):
         pid = name.partition("-")[2].partition(".")[0]
         if pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
