@@ -60,7 +60,7 @@ def release(tokens: list[Token]) -> None:
 def dropped(spool: Spool, record: dict, settings: Settings) -> str | None:
     """Return the name of what a living job of a dead worker needs too, and holds no token of any more; None for none.
 
-    A job that closes its descriptors holds nothing once its worker is killed: until it has ended, what it needs counts as used up.
+    A job that closes its descriptors holds nothing once its worker is killed: until it has ended, what it needs is used up.
     """
     if not roster.may_be_dead(spool):
         return None
