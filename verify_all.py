@@ -306,7 +306,7 @@ def line(spool):
 @promise("a job may wait for its time, and is not run when it is too late")
 def times(spool):
     spool.add("later", "true", "--delay", "1")
-    spool.add("late", "true", "--at", "2s", "--expires", "1s")
+    spool.add("late", '{"command": "true", "expires": "2020-01-01T00:00:00Z"}')
     spool.start()
     equal(spool.where("later"), ["pending"], "before its time")
     spool.comes_to("done", "later")

@@ -58,8 +58,9 @@ def test_words_mean_what_a_person_expects(words, wanted):
 
 
 @pytest.mark.parametrize("name", command.COMMANDS)
-def test_no_command_dumps_its_usage_for_a_mistyped_option(spool, name, capsys):
-    status = command.main(["--spool", spool.root, name, "--no-such-thing"])
+def test_no_command_dumps_its_usage_for_a_mistyped_option(spool, name, capsys, monkeypatch):
+    monkeypatch.setenv("QUEUECTL_SPOOL", spool.root)
+    status = command.main([name, "--no-such-thing"])
     out, err = capsys.readouterr()
     assert (status, out) == (2, "")
     assert err.startswith("queuectl: unknown option --no-such-thing")
