@@ -10,6 +10,7 @@ import os
 import re
 import time
 
+from jobspool import cgroup
 from jobspool.errors import shortened
 from jobspool.job import IO_CLASSES
 
@@ -59,7 +60,8 @@ def limiting(record: dict) -> list[str]:
         return []
     limits, nice, io = record.get("limits", {}), record.get("nice"), record.get("ionice")
     sets = [f"ulimit -S {option} {limits[word] // size}" for word, (option, size) in ULIMITS.items() if word in limits]
-    before = [*(["nice", "-n", str(nice)] if nice is not None else []), *(["ionice", "-c", str(IO_CLASSES[io])] if io else [])]
+    before = cgroup.scope(record) + (["nice", "-n", str(nice)] if nice is not None else [])
+    before += ["ionice", "-c", str(IO_CLASSES[io])] if io else []
     return [SHELL, "-c", "; ".join([*sets, f'exec {" ".join(before)} "$@"']), "queuectl"] if sets or before else []
 
 

@@ -13,7 +13,7 @@ import resource
 import signal
 import time
 
-from jobspool import admission, command, durable, process
+from jobspool import admission, cgroup, command, durable, process
 from jobspool import said as tell
 from jobspool.command import CannotStart
 from jobspool.errors import shortened
@@ -128,6 +128,8 @@ class Attempt:
         reason = self.reason or (None if code == 0 else f"exit {code}" if code > 0 else f"ended by {name}")
         if name == "SIGXCPU" and "cpu" in self.claim.record.get("limits", ()):
             reason = f"over {self.claim.record['limits']['cpu']} s of processor time"
+        if name == "SIGKILL" and self.reason is None and "memory" in self.claim.record.get("limits", ()) and cgroup.available():
+            reason = f"over {_bytes(self.claim.record['limits']['memory'])} of memory"  # nobody else had a reason to
         said = self._said()
         if said and said.get("dead") and not self.reason:
             reason = shortened(said["dead"])

@@ -9,7 +9,7 @@ import pytest
 from kit import TOP
 
 LEVELS = (
-    "channel durable errors machine process times trust", "states admission", "job watch index filesystem trouble", "command config retry said stats", "spool",
+    "cgroup channel durable errors machine process times trust", "states admission", "job watch index filesystem trouble", "command config retry said stats", "spool",
     "names roster logs hooks", "locks", "claim run recorder say", "recovery retention schedule service", "worker sight doctor hands follow completion",
     "supervisor here screen", "__init__", "queuectl",
 )  # fmt: skip
