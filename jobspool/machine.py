@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EVERY = 1.0  # seconds between looks
-ASK_EVERY = 5.0  # seconds between two runs of the command
+ASK_EVERY = 2.0  # seconds between two runs of the command
 ANSWERS_WITHIN = 30.0  # seconds, behind which it is ended, and has not said yes
 
 

@@ -14,7 +14,7 @@ SEED = int(os.environ.get("SEED", 1))
 @pytest.fixture(scope="module")
 def report():
     print(f"SEED={SEED}")
-    return storm(40, SEED)
+    return storm(28, SEED)
 
 
 def test_nothing_is_lost_nothing_runs_twice_and_tries_stay_in_bounds(report):
@@ -33,7 +33,7 @@ def test_it_was_a_storm(report):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 def test_a_full_disk_loses_nothing_either():
     print(f"SEED={SEED}")
-    report = storm_on_a_full_disk(10, SEED)
+    report = storm_on_a_full_disk(6, SEED)
     assert report.wrong == []
 
 

@@ -23,7 +23,7 @@ def copy_to(folder):
     for name in COPIED:
         source = TOP / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name)  # with what was compiled, which serves where nothing is changed
         else:
             shutil.copy(source, folder / name)
 
