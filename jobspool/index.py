@@ -122,8 +122,11 @@ class Index:
     def next(self, now: float) -> str | None:
         """Take out and return the id of the job that runs next, None when none may run yet."""
         self._ripen(now)
-        self._set_apart(now)
-        heap = self._first(now)
+        if self._full or self._apart or self.weights:
+            self._set_apart(now)
+            heap = self._first(now)
+        else:  # as nearly always
+            heap = self._ready if self._confirms(self._ready) else None
         if heap is None:
             return None
         id = heapq.heappop(heap)[2]
@@ -158,8 +161,6 @@ class Index:
 
     def _first(self, now: float) -> list | None:
         """Return the heap whose first is the next job, None where there is none."""
-        if not self._apart:
-            return self._ready or None
         heaps = {(): self._ready, **{needs: heap for needs, heap in self._apart.items() if not self._is_full(needs, now)}}
         heaps = {needs: heap for needs, heap in heaps.items() if self._confirms(heap)}
         if self.weights:

@@ -185,9 +185,9 @@ class Attempt:
     def _execute(self, program: str, words: list[str], environment: dict[str, str]) -> int:
         if before := command.limiting(self.claim.record):
             program, words = before[0], [*before, program, *words[1:]]
-        tokens = [token.descriptor for token in self.claim.tokens]
-        lock = min(LOCK, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1 - len(tokens))
-        held, copies = _beyond([self.claim.descriptor, *tokens], lock)
+        held = [self.claim.descriptor, *(token.descriptor for token in self.claim.tokens)]
+        lock = min(LOCK, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(held))
+        held, copies = _beyond(held, lock)
         out, err = self.logs.own_paths  # opened anew, so that we can tell whether somebody still has them
         try:
             return os.posix_spawn(
