@@ -14,7 +14,7 @@ SEED = int(os.environ.get("SEED", 1))
 @pytest.fixture(scope="module")
 def report():
     print(f"SEED={SEED}")
-    return storm(28, SEED)
+    return storm(22, SEED)
 
 
 def test_nothing_is_lost_nothing_runs_twice_and_tries_stay_in_bounds(report):
