@@ -448,7 +448,7 @@ def check(words, function):
 
 def main():
     failed = 0
-    with ThreadPoolExecutor(4) as some_at_once:
+    with ThreadPoolExecutor(6) as some_at_once:
         try:
             for (words, _), problem in zip(PROMISES, some_at_once.map(lambda each: check(*each), PROMISES), strict=True):
                 failed += problem is not None
