@@ -13,7 +13,7 @@ import pytest
 from kit import TOP
 from planted.bugs import BUGS
 
-PATIENCE = "5"  # seconds: what a bug keeps from coming is not waited for as long as elsewhere
+PATIENCE = "4"  # seconds: what a bug keeps from coming is not waited for as long as elsewhere
 AT_ONCE = 4
 COPIED = ("jobspool", "tests", "queuectl.py", "setup.cfg", "man", "README.md")
 

@@ -130,7 +130,7 @@ def test_a_thousand_that_wait_cost_nothing(spool, tmp_path):
         drop(spool, "other", {"command": "true"})
         comes_to(spool, "other", "done")
         before = ticks(one)
-        let_pass(3)
+        let_pass(2)
         assert ticks(one) - before <= 10
         queuectl("release", "p", spool=spool, check=True)
         until(lambda: spool.count("done") == 1002, "all of them")

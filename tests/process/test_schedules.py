@@ -14,7 +14,7 @@ def add(spool, *words):
 def test_each_second_is_one_job_of_two_supervisors(spool):
     add(spool, "tick", "--every", "1", "--overlap", "allow", "true")
     with pool(spool, 1), pool(spool, 1):
-        until(lambda: spool.count("done") >= 4, "four seconds")
+        until(lambda: spool.count("done") >= 3, "three seconds")
     ids = sorted(id for state in ("done", "pending") for id in spool.names(state))
     assert len({id[-6:] for id in ids}) == len(ids)
     assert all(id.startswith("tick-") and "~" not in id for id in ids)

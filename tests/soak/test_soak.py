@@ -10,7 +10,7 @@ from soak.ledger import RULED, Ledger
 from soak.load import OLD_JOBS
 from soak.long_run import SOON, soak
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", 16))
+SECONDS = float(os.environ.get("SOAK_SECONDS", 22))
 SEED = int(os.environ.get("SEED", 1))
 
 
