@@ -34,21 +34,23 @@ def take(spool: Spool, record: dict, settings: Settings) -> list[Token] | Full:
     if barred := admission.closed(record, settings):
         return Full(barred[0])
     held: list[Token] = []
-    full = None
     try:
-        for need in admission.needs(record, settings):
-            if not _take(spool, need, settings, held):
-                several = need.count > 1 and need.total >= need.count
-                full = Full(f"{need.name}*{need.count}" if several else need.name)
-                return full
-        full = _take_rate(spool, record, settings)
-        return full or held
+        full = _take_all(spool, record, settings, held)
     except BaseException:
-        full = full or Full("")
+        release(held)
         raise
-    finally:
-        if full is not None:
-            release(held)
+    if full:
+        release(held)
+    return full or held
+
+
+def _take_all(spool: Spool, record: dict, settings: Settings, held: list[Token]) -> Full | None:
+    """Take what the job needs, which comes to `held`, up to what there is too little of, which is returned."""
+    for need in admission.needs(record, settings):
+        if not _take(spool, need, settings, held):
+            several = need.count > 1 and need.total >= need.count
+            return Full(f"{need.name}*{need.count}" if several else need.name)
+    return _take_rate(spool, record, settings)
 
 
 def release(tokens: list[Token]) -> None:
@@ -79,7 +81,7 @@ def _holds(spool: Spool, group: int, need: Need) -> bool:
     files = set()
     for number in range(need.total):
         with suppress(FileNotFoundError):
-            found = os.stat(f"{spool.root}/{FOLDER}/{quoted(f'{need.name}.{number}')}")
+            found = os.stat(path_of(spool, f"{need.name}.{number}"))
             files.add((found.st_dev, found.st_ino))
     members = set(process.members(group))
     return any(members.intersection(pids) for pids in process.holders(files).values())
@@ -118,9 +120,14 @@ def _take_rate(spool: Spool, record: dict, settings: Settings) -> Full | None:
         os.close(descriptor)
 
 
+def path_of(spool: Spool, name: str) -> str:
+    """Return where the token's file, or the bucket's, lies."""
+    return f"{spool.root}/{FOLDER}/{quoted(name)}"
+
+
 def open_token(spool: Spool, name: str, settings: Settings) -> int:
     """Open the file, which is made where it isn't there. Raises OSError."""
-    path, mode = f"{spool.root}/{FOLDER}/{quoted(name)}", spool.file_mode(settings)
+    path, mode = path_of(spool, name), spool.file_mode(settings)
     if not os.path.lexists(path):
         durable.make_directory(os.path.dirname(path), 0o770 if settings.group else 0o700)
         descriptor = durable.open_to_append(path, mode)

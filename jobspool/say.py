@@ -199,11 +199,10 @@ def _needed(spool: Spool, job: Job, settings: object) -> tuple[list[str], str]:
 
 
 def _until_rate(spool: Spool, job: Job, rate: tuple[int, float]) -> float:
-    from jobspool import admission
-    from jobspool.job import quoted
+    from jobspool import admission, locks
 
     try:
-        filled = os.lstat(f"{spool.root}/locks/{quoted('rate ' + job.record['group'])}").st_mtime
+        filled = os.lstat(locks.path_of(spool, f"rate {job.record['group']}")).st_mtime
     except FileNotFoundError:
         return 0.0
     now = time.time()

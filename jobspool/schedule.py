@@ -18,11 +18,9 @@ import zlib
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from jobspool import durable
+from jobspool import durable, locks
 from jobspool.errors import JobExists, NotAJob, QueueError
-from jobspool.job import ENDING, Job, check, did_you_mean, id_of, quoted
-from jobspool.locks import FOLDER as LOCKS
-from jobspool.locks import open_token
+from jobspool.job import ENDING, Job, check, did_you_mean, id_of
 from jobspool.spool import Spool, read_file
 from jobspool.states import FAILED, PENDING, PROCESSING
 
@@ -234,10 +232,14 @@ def last(spool: Spool, name: str, settings: Settings) -> float:
         os.close(descriptor)
 
 
+def _last(name: str) -> str:
+    """Return the name, in locks/, of the file whose mtime is the last tick that was seen to."""
+    return f"schedule {name}.last"
+
+
 def _open_last(spool: Spool, name: str, settings: Settings) -> int:
-    path = f"{spool.root}/{LOCKS}/{quoted(f'schedule {name}.last')}"
-    new = not os.path.lexists(path)
-    descriptor = open_token(spool, f"schedule {name}.last", settings)
+    new = not os.path.lexists(locks.path_of(spool, _last(name)))
+    descriptor = locks.open_token(spool, _last(name), settings)
     if new:
         durable.stamp(descriptor, spool.now())
     return descriptor
@@ -303,7 +305,7 @@ def remove(spool: Spool, name: str) -> None:
     """Remove the schedule, and what is known of its last time. Raises FileNotFoundError."""
     os.lstat(path_of(spool, name))
     durable.remove(path_of(spool, name))
-    durable.remove(f"{spool.root}/{LOCKS}/{quoted(f'schedule {name}.last')}")
+    durable.remove(locks.path_of(spool, _last(name)))
 
 
 def run_now(spool: Spool, schedule: Schedule) -> Job:
