@@ -458,7 +458,9 @@ def _options(words: dict, spool: Spool) -> dict:
         "group": _word_of(words, "--group"),
         "locks": _list_of(words, "--lock", "locks"),
         "slots": _setting_of(words, "slots"),
-        **{word: _parents_of(words, spool, word) for word in PARENTS},
+        "after": _parents_of(words, spool, "--after"),
+        "after_any": _parents_of(words, spool, "--after-any"),
+        "after_fail": _parents_of(words, spool, "--after-fail"),
         "dead_parent": _word_of(words, "--dead-parent"),
         "cwd": _cwd_of(words["--cwd"]),
         "env": _env_of(words["--env"]),
@@ -602,12 +604,8 @@ def _bytes_of(words: dict, option: str) -> int | None:
     return int(float(found[1]) * SIZES[found[2].upper()])
 
 
-PARENTS = ("after", "after_any", "after_fail")
-
-
-def _parents_of(words: dict, spool: Spool, word: str) -> list[str] | None:
+def _parents_of(words: dict, spool: Spool, option: str) -> list[str] | None:
     """Return the ids of the jobs that the option names. Raises Wrong, NoSuchJob, AmbiguousJob."""
-    option = f"--{word.replace('_', '-')}"
     handles = words[option]
     return None if handles is None else [find(spool, each.strip()).id for each in handles.split(",")]
 

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 GROUP, LOCK, SLOT = "group", "lock", "slot"
 PARENTS = {"after": "done", "after_any": "ended", "after_fail": "dead"}  # words of the job, and what their parents must be
 WORDS = frozenset(("group", "locks", "slots", *PARENTS))  # of a job that needs more than a worker
-DEAD_PARENT = ("wait", "cancel", "run")
-SOME = 1_000_000  # tokens of what has no limit
+MOST_AT_A_RATE = 1_000_000  # jobs
 
 # count of the tokens `total` that there are of that name; of a group without a limit none is taken
 Need = namedtuple("Need", "name count total")
@@ -91,7 +90,7 @@ def rate(text: str) -> tuple[int, float]:
 
     number, slash, span = text.partition("/")
     seconds = duration(span if span[:1].isdigit() else f"1{span}") if slash and span else 0.0
-    if not (text.isascii() and number.isdecimal() and 0 < int(number) <= SOME and seconds > 0):
+    if not (text.isascii() and number.isdecimal() and 0 < int(number) <= MOST_AT_A_RATE and seconds > 0):
         raise ValueError(f"{text!r} is no rate: 10/m, 3/10s")
     return int(number), seconds
 

@@ -19,7 +19,7 @@ from collections import namedtuple
 
 from jobspool import admission, durable, locks, names, roster
 from jobspool.errors import NotAJob
-from jobspool.job import check_id, iso, last_mark, last_moment, parse, same_time, too_late, waits_until, written
+from jobspool.job import check_id, iso, last_mark, parse, same_time, too_late, waits_until, written
 from jobspool.retry import INTERRUPTED, SNOOZED
 from jobspool.spool import read_open
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
@@ -391,8 +391,8 @@ def _look(spool: Spool, id: str, descriptor: int, found: os.stat_result, setting
     now = spool.now()
     if waits_until(record, found.st_mtime_ns / 1e9) > now:
         return Refused("early")
-    if (last := last_moment(record)) is not None and last <= now:
-        return Refused("late", too_late(record))
+    if why := too_late(record, now):
+        return Refused("late", why)
     if roster.runs(spool, id, but=frozenset((roster.file_name(roster.WORKER, os.getpid()),))):
         return Refused("held")  # hands brought it back while it runs without its lock, and its worker is dead
     if record.get("attempts") and os.path.lexists(spool.path(PROCESSING, id)):

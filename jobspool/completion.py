@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from jobspool.job import BACKOFFS, DEAD_PARENT, IO_CLASSES
 from jobspool.say import printable, short
 from jobspool.states import DEAD, FAILED, PENDING, PROCESSING, STATES
 
@@ -79,10 +80,10 @@ def _completed(name: str, usage: str, before: list[str], part: str, newest: Call
 
 VALUES = {
     "--state": list(STATES),
-    "--backoff": ["exponential", "linear", "fixed"],
-    "--dead-parent": ["wait", "cancel", "run"],
+    "--backoff": list(BACKOFFS),
+    "--dead-parent": list(DEAD_PARENT),
     "--unique-until": ["done", "started"],
-    "--ionice": ["best-effort", "idle"],
+    "--ionice": list(IO_CLASSES),
     "--catch-up": ["none", "one", "all"],
     "--overlap": ["skip", "queue", "allow"],
     "--log-format": ["text", "json"],

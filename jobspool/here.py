@@ -9,7 +9,7 @@ import time
 from jobspool import claim as claims
 from jobspool.channel import Channel
 from jobspool.errors import NoSuchJob
-from jobspool.job import last_moment, too_late, waits_until
+from jobspool.job import too_late, waits_until
 from jobspool.states import DEAD, DONE, FAILED, PENDING
 from jobspool.worker import Worker, be_child
 
@@ -54,9 +54,8 @@ def _is_unfinished(spool: Spool, id: str, worker: Worker) -> bool:
         return False
     if job.state in (DONE, DEAD):
         return False
-    last = last_moment(job.record)
-    if job.state == PENDING and last is not None and last <= spool.now():
-        claims.bury(spool, id, PENDING, too_late(job.record), worker.settings)
+    if job.state == PENDING and (why := too_late(job.record, spool.now())):
+        claims.bury(spool, id, PENDING, why, worker.settings)
     elif job.state == PENDING and waits_until(job.record, job.mtime) <= spool.now():
         worker.work(id)
         worker.recorder.finish()

@@ -29,6 +29,7 @@ DEEPEST = 100  # objects and lists within each other: what is read must be writt
 VERDICTS = ("done", "failed", "dead", "interrupted", "snoozed")
 BACKOFFS = ("exponential", "linear", "fixed")
 MEANINGS = ("done", "retry", "dead", "snooze")
+DEAD_PARENT = ("wait", "cancel", "run")  # what comes of a job when one that it comes after is dead
 TOO_DEEP = "not JSON that anybody meant: nested too deep"
 
 
@@ -300,7 +301,7 @@ def _slots(value: object) -> str | None:
 
 
 def _dead_parent(value: object) -> str | None:
-    return _one_of(value, ("wait", "cancel", "run"))
+    return _one_of(value, DEAD_PARENT)
 
 
 def quoted(name: str) -> str:
@@ -586,9 +587,11 @@ def last_moment(record: dict) -> float | None:
     return min(seconds(record[word]) for word in ("expires", "deadline") if word in record)
 
 
-def too_late(record: dict) -> str:
-    """Return in words why the job is not begun any more, once its last moment has come."""
+def too_late(record: dict, now: float) -> str | None:
+    """Return in words why the job is not begun any more, None while its last moment has not come."""
     last = last_moment(record)
+    if last is None or last > now:
+        return None
     word = "expires" if "expires" in record and seconds(record["expires"]) == last else "deadline"
     return f"too late: {'it expired' if word == 'expires' else 'its deadline was'} at {record[word]}"
 

@@ -6,7 +6,7 @@ import os
 import re
 import time
 
-from jobspool.job import Job, last_moment, too_late
+from jobspool.job import Job, too_late
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 from jobspool.trust import READ
@@ -155,8 +155,8 @@ def why(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
     odd = job.problem or spool.distrust(os.lstat(spool.path(job.state, job.id)), settings)
     if odd:
         return f"it is never run: {odd}", "queuectl doctor"
-    if (last := last_moment(job.record)) is not None and last <= time.time():
-        return f"it is not run any more, {too_late(job.record)}", f"queuectl edit {name}"
+    if late := too_late(job.record, time.time()):
+        return f"it is not run any more, {late}", f"queuectl edit {name}"
     if "hold" in job.record:
         return f"it is held ({job.record['hold']})", f"queuectl release {name}"
     if job.state == FAILED:

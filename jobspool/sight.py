@@ -240,11 +240,11 @@ class Sight:
 
     def _take_its_place(self, id: str, record: dict, start: float) -> None:
         """Note a whole job: in line, held, or too late."""
+        if late := too_late(record, self.spool.now()):
+            self._index.remove(id)
+            self.bury(id, late)
+            return
         if (last := last_moment(record)) is not None:
-            if last <= self.spool.now():
-                self._index.remove(id)
-                self.bury(id, too_late(record))
-                return
             self._late[id] = last
         if start == math.inf:
             self._index.remove(id)
