@@ -15,7 +15,7 @@ from jobspool import durable, names
 from jobspool.errors import NotAJob
 from jobspool.job import id_of, last_mark, parse, same_time
 from jobspool.spool import read_file
-from jobspool.states import DEAD, DONE, STATES
+from jobspool.states import DEAD, DONE
 from jobspool.times import keep_of
 
 TYPE_CHECKING = False
@@ -196,7 +196,7 @@ def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
     spare = names.take_out(spool, state, id, found)
     if spare is None:
         return False
-    theirs = _is_anywhere(spool, id) or os.path.islink(f"{spool.root}/logs")  # the last of a name takes its logs along
+    theirs = spool.state_of(id) is not None or os.path.islink(f"{spool.root}/logs")  # the last of a name takes its logs along
     attempts = 0 if theirs else _attempts(spare, min(found.st_size, MOST_READ))
     for number in range(1, attempts + 1):
         for stream in ("out", "err", "result"):
@@ -222,7 +222,7 @@ def prune_logs(spool: Spool) -> Iterator[None]:
                 old = spool.now() - entry.stat(follow_symlinks=False).st_mtime > A_DAY
             except FileNotFoundError:
                 continue  # RACE: an attempt ended that had printed nothing
-            if old and entry.is_file(follow_symlinks=False) and not _is_anywhere(spool, id):
+            if old and entry.is_file(follow_symlinks=False) and spool.state_of(id) is None:
                 durable.remove(entry.path)
             yield
 
@@ -250,8 +250,3 @@ def _remove_log(path: str) -> None:
     """Remove the log, and those of its name that were set aside."""
     for name in (path, *durable.asides(path)):
         durable.remove(name)
-
-
-def _is_anywhere(spool: Spool, id: str) -> bool:
-    """Tell whether the spool has a job of that name; looked at twice, as it may move against the order of looking."""
-    return any(os.path.lexists(spool.path(state, id)) for state in (*STATES, *reversed(STATES)))

@@ -320,9 +320,8 @@ class Spool:
         seen = set()
         for id in ids:
             check_id(id)
-            for state in (*STATES, *reversed(STATES)):  # it may move against the order of looking
-                if os.path.lexists(self.path(state, id)):
-                    raise JobExists(f"{self.path(state, id)} is there already: choose another id, or remove it first")
+            if state := self.state_of(id):
+                raise JobExists(f"{self.path(state, id)} is there already: choose another id, or remove it first")
             if id in seen:
                 raise JobExists(f"the id {id!r} is given twice: choose another")
             seen.add(id)

@@ -178,7 +178,7 @@ BUGS = [
         [("roster", "return entry if _is_whole(entry) else None", "return entry")],
         "tests/drops/test_files.py::test_a_file_in_workers_speaks_for_nobody_but_its_writer"),
     Bug("retention removes the logs of a name that another job has", 5,
-        [("retention", "_is_anywhere(spool, id) or os.path", "os.path")], f"{RETENTION}the_logs_of_a_name_stay_while_another_job_has_it"),
+        [("retention", "spool.state_of(id) is not None or os.path", "os.path")], f"{RETENTION}the_logs_of_a_name_stay_while_another_job_has_it"),
     Bug("an outcome that the disk refuses keeps the others from being recorded", 4,
         [("recorder", "                self._refused.append(error)", "                raise")],
         "tests/unit/test_recorder.py::test_an_outcome_that_the_disk_refuses_keeps_nobody_from_the_others"),
