@@ -196,33 +196,33 @@ def enqueue(words: dict) -> int:
     records = _records(words)
     if (words["--id"] or words["--unique"]) and (len(records) != 1 or words["--array"] is not None):
         raise Wrong("--id and --unique name one job, and this would add several")
+    if words["--unique"] is not None and words["--then"] is not None:
+        raise Wrong("--then comes behind what is added, and with --unique that may be nothing: enqueue that job with --after KEY")
     start = _start(words)
-    _check_id(words["--id"])
+    _check_its_name(words)
     spool = open_spool(words)
     options = _options(words, spool)
     _tell_of_waiting(spool, start, options, words)
     records = [(record.pop("id", None), _with_options(record, options, words)) for record in records]
     if words["--array"] is not None:
         records = [(None, record) for record in _as_array([record for _, record in records], words["--array"])]
-    if words["--unique"] is None and (alone := next((each for each in OF_UNIQUE if words[each]), None)):
-        raise Wrong(f"{alone} is of --unique: queuectl enqueue --unique KEY {alone} ...")
-    if words["--unique"] is not None:
-        return _enqueue_unique(spool, records[0][1], start, words)
+    unique = words["--unique"] is not None
+    jobs = [_added_unique(spool, records[0][1], start, words)] if unique else _added(spool, records, start, words)
+    print_jobs(spool, jobs, words)
+    if not words["--quiet"]:
+        _tell_of_workers(spool)
+    return _see_ended(spool, jobs, words) if words["--wait"] or words["--follow"] else 0
+
+
+def _added(spool: Spool, records: list[tuple], start: float | None, words: dict) -> list[Job]:
+    """Add a job for each (id or None, record), and the one that comes then, and return them. Raises Wrong."""
     if words["--then"] is not None and spool.settings().max_job_bytes < 40 * len(records):
         raise Wrong(f"--then can't name {len(records)} jobs in a file of max_job_bytes: add them in parts")
     with Progress("adding jobs", len(records), words["--quiet"]) as progress:
         jobs = spool.add_many(
             [(id if words["--id"] is None else words["--id"], record, start) for id, record in records], progress.tell
         )
-    if words["--then"] is not None and jobs:
-        jobs += _added_then(spool, jobs, words)
-    if words["--json"]:
-        print("".join([f"{json.dumps(as_json(spool, job))}\n" for job in jobs]), end="", flush=True)
-    else:
-        print("".join([f"{printable(job.id)}\n" for job in jobs]), end="", flush=True)
-    if not words["--quiet"]:
-        _tell_of_workers(spool)
-    return _see_ended(spool, jobs, words) if words["--wait"] or words["--follow"] else 0
+    return jobs + (_added_then(spool, jobs, words) if words["--then"] is not None and jobs else [])
 
 
 def _tell_of_waiting(spool: Spool, start: float | None, options: dict, words: dict) -> None:
@@ -273,15 +273,20 @@ def _as_array(records: list[dict], text: str) -> list[dict]:
 MOST_OF_AN_ARRAY = 1_000_000
 
 
-def _enqueue_unique(spool: Spool, record: dict, start: float | None, words: dict) -> int:
-    job = _added_unique(spool, record, start, words)
-    print(json.dumps(as_json(spool, job)) if words["--json"] else printable(job.id), flush=True)
-    if not words["--quiet"]:
-        _tell_of_workers(spool)
-    return _see_ended(spool, [job], words) if words["--wait"] or words["--follow"] else 0
-
-
 OF_UNIQUE = ("--unique-until", "--unique-for", "--replace", "--fail")
+
+
+def _check_its_name(words: dict) -> None:
+    """Raise Wrong where the options that name a new job, or say what comes of its name, don't fit each other."""
+    _check_id(words["--id"])
+    if words["--unique"] is None:
+        if alone := next((each for each in OF_UNIQUE if words[each]), None):
+            raise Wrong(f"{alone} is of --unique: queuectl enqueue --unique KEY {alone} ...")
+        return
+    if words["--id"] is not None or (words["--replace"] and words["--fail"]):
+        raise Wrong("give one of --id and --unique, and one of --replace and --fail")
+    if words["--unique-until"] not in (None, "done", "started"):
+        raise Wrong(f"--unique-until takes done or started, not {words['--unique-until']!r}")
 
 
 def _added_unique(spool: Spool, record: dict, start: float | None, words: dict) -> Job:
@@ -289,12 +294,8 @@ def _added_unique(spool: Spool, record: dict, start: float | None, words: dict) 
     from jobspool import hands
     from jobspool.job import quoted
 
-    if words["--id"] is not None or (words["--replace"] and words["--fail"]):
-        raise Wrong("give one of --id and --unique, and one of --replace and --fail")
     key = quoted(words["--unique"])
     _check_id(key)
-    if words["--unique-until"] not in (None, "done", "started"):
-        raise Wrong(f"--unique-until takes done or started, not {words['--unique-until']!r}")
     within = -1.0 if words["--unique-until"] == "started" else _seconds_of(words, "--unique-for") or 0.0
     policy = "replace" if words["--replace"] else "fail" if words["--fail"] else "skip"
     job, added = hands.add_unique(spool, key, record, start, within, policy, spool.settings())
@@ -1243,13 +1244,18 @@ def _each(spool: Spool, jobs: Iterable[Job], words: dict, deed: Callable[[Job], 
             else:
                 print(_done_to(spool, done) if words.get("--json") else printable(done.id), flush=True)
             progress.tell(count)
+    _tell_of_refused(refused)
+    if not jobs:
+        talk_to_person(f"no such jobs in {spool.root}")
+    return 0
+
+
+def _tell_of_refused(refused: list[Exception]) -> None:
+    """Say why each was refused: the last one by raising it, for the exit status."""
     for error in refused[:-1]:
         talk(str(error))
     if refused:
         raise refused[-1]
-    if not jobs:
-        talk_to_person(f"no such jobs in {spool.root}")
-    return 0
 
 
 def _reason_of(words: dict) -> str:
@@ -1597,14 +1603,14 @@ def list_(words: dict) -> int:
     if words["--sort"]:
         jobs = _sorted(jobs, words["--sort"], settings)
     if words["--format"] is not None:
-        print("".join(f"{_formatted(job, words['--format'], settings)}\n" for job in jobs), end="")
+        for job in jobs:
+            print(_formatted(job, words["--format"], settings))
         return 0
     if words["--quiet"]:
         print_lines([job.id for job in jobs], cut=False)
         return 0
     if words["--json"]:
-        for job in jobs:
-            print(json.dumps(as_json(spool, job)))
+        print_json(as_json(spool, job) for job in jobs)
         return 0
     if not jobs:
         talk_to_person(
@@ -1804,8 +1810,7 @@ def _dlq_list(words: dict) -> int:
     since = _age_in(words, "--since")
     jobs = [job for job in _newest(spool, (DEAD,), limit) if since is None or time.time() - _came(job) <= since]
     if words["--json"]:
-        for job in jobs:
-            print(json.dumps(as_json(spool, job)))
+        print_json(as_json(spool, job) for job in jobs)
     elif not jobs:
         talk_to_person(f"no dead jobs in {spool.root}")
     else:
@@ -2136,21 +2141,18 @@ def schedule(words: dict) -> int:
 
     name = words["<name>"]
     settings = spool.settings()
-    path = schedules.path_of(spool, name)
-    if name not in schedules.names(spool):
-        raise NoSuchJob(
-            f"there is no schedule {name!r}{did_you_mean(name, schedules.names(spool), ':')} `queuectl schedule` lists them"
-        )
+    names = schedules.names(spool)
+    if name not in names:
+        raise NoSuchJob(f"there is no schedule {name!r}{did_you_mean(name, names, ':')} `queuectl schedule` lists them")
     if words["rm"]:
         schedules.remove(spool, name)
-        talk_to_person(f"removed {path}; its jobs stay")
+        talk_to_person(f"removed {schedules.path_of(spool, name)}; its jobs stay")
         return 0
     one = schedules.load(spool, name, settings)
     if words["show"]:
         print(json.dumps({"name": name, **one.record}) if words["--json"] else "\n".join(_schedule_lines(spool, one, settings)))
     elif words["run-now"]:
-        job = schedules.run_now(spool, one)
-        print(json.dumps(as_json(spool, job)) if words["--json"] else printable(job.id))
+        print_jobs(spool, [schedules.run_now(spool, one)], words)
         _tell_of_workers(spool)
     else:
         record = {word: value for word, value in one.record.items() if word != "paused"}
@@ -2211,7 +2213,7 @@ def _schedule_list(spool: Spool, words: dict) -> int:
         nexts = [] if one.paused else [iso(tick) for tick in islice(one.ticks(spool.now()), 3)]
         rows.append({"name": name, "next": nexts, "unfinished": len(schedules.unfinished(spool, one)), **one.record})
     if words["--json"]:
-        print("".join(f"{json.dumps(row)}\n" for row in rows), end="")
+        print_json(rows)
     elif rows:
         print_table(("schedule", "when", "next", "command"), [_schedule_row(row) for row in rows])
     else:
@@ -2317,7 +2319,7 @@ def stats(words: dict) -> int:
     jobs = (job for state in (DONE, DEAD, FAILED, PENDING) for job in spool.jobs(state) if not job.problem)
     rows = summary(jobs, now - window, now, by)
     if words["--json"]:
-        print("".join(f"{json.dumps(row)}\n" for row in rows), end="")
+        print_json(rows)
         return 0
     heads = (by, "attempts", "done", "failed", "dead", "per hour", "not done", "took p50", "p90", "p99", "waited p50", "p99")
     print_table(heads, [_stats_row(row) for row in rows])
@@ -2388,7 +2390,7 @@ def _show_groups(spool: Spool, words: dict) -> int:
         for name in sorted(counts)
     ]
     if words["--json"]:
-        print("".join(f"{json.dumps(row)}\n" for row in rows), end="")
+        print_json(rows)
         return 0
     heads = ("group", "pending", "failed", "running", "concurrency", "rate", "weight", "paused")
     shown = [[str(row.get("processing" if head == "running" else head, "-")) for head in heads] for row in rows]
@@ -2711,8 +2713,7 @@ def clean(words: dict) -> int:
     if not jobs:
         talk_to_person(f"nothing to remove in {spool.root}")
     if words["--dry-run"]:
-        for job in jobs:
-            print(json.dumps(as_json(spool, job)) if words["--json"] else printable(job.id))
+        print_jobs(spool, jobs, words)
         return 0
     return _remove(spool, jobs, words)
 
@@ -2972,7 +2973,7 @@ def logs(words: dict) -> int:
     spool = open_spool(words)
     named = bool(words["<job>"]) or any(words[choice] for choice in CHOICES)
     jobs = chosen(spool, words) if named else [_ran_last(spool)]
-    words.setdefault("refused", [])
+    refused = list(words.get("refused", ()))
     jobs = list({job.id: job for job in jobs}.values())
     streams = ("err",) if words["--stderr"] else ("out",) if words["--stdout"] else ("out", "err")
     tail = _count_in(words, "--tail")
@@ -2981,17 +2982,13 @@ def logs(words: dict) -> int:
         numbers = [_attempt_of(words["--attempt"], last) or last or 1 for last in lasts]
         _follow_logs(spool, jobs, numbers, streams, tail)
         return 0
-    refused = list(words["refused"])
     with _pager(spool, jobs, tail):
         for job in jobs:
             try:
                 _print_logs(spool, job, streams, tail, words["--attempt"], len(jobs) > 1)
             except QueueError as error:
                 refused.append(error)
-    for error in refused[:-1]:
-        talk(str(error))
-    if refused:
-        raise refused[-1]
+    _tell_of_refused(refused)
     return 0
 
 
@@ -3258,10 +3255,10 @@ def run_(words: dict) -> int:
     words["--from"] = words["--each"] = None
     try:
         [record] = _records(words)
+        _check_its_name(words)
     except Wrong as error:
         raise Wrong(str(error).replace("queuectl enqueue", "queuectl run")) from None
     given = record.pop("id", None) if words["--id"] is None else words["--id"]
-    _check_id(words["--id"])
     spool = open_spool(words)
     record = _with_options(record, _options(words, spool), words)
     job = _added_unique(spool, record, _start(words), words) if words["--unique"] is not None else None
@@ -3817,6 +3814,21 @@ def as_json(spool: Spool, job: Job) -> dict:
 def id_shown(id: str) -> str:
     """Return how a table names a job: by its handle on a terminal, whole in a pipe."""
     return short(id) if sys.stdout.isatty() else printable(id)
+
+
+def print_json(rows: Iterable[dict]) -> None:
+    """Print them, one object a line: each by itself, as unbuffered Python drops of a long text what isn't taken at once."""
+    for row in rows:
+        print(json.dumps(row))
+
+
+def print_jobs(spool: Spool, jobs: list[Job], words: dict) -> None:
+    """Print the jobs' ids, or with --json the jobs, a line each, at once: who reads them need not wait for what we do next."""
+    if words["--json"]:
+        print_json(as_json(spool, job) for job in jobs)
+    else:
+        print_lines([job.id for job in jobs], cut=False)
+    sys.stdout.flush()
 
 
 def print_lines(lines: list[str], cut: bool = True) -> None:

@@ -77,6 +77,8 @@ CASES = [
     (["enqueue", "true", "--after", "there", "--after", "there"], 2, "several stand with commas between: --after A,B"),
     (["enqueue", "true", "--exits", "3=success"], 2, "--exits can't be '3=success': it takes a list of exit codes"),
     (["enqueue", "true", "--replace"], 2, "--replace is of --unique"),
+    (["run", "true", "--replace"], 2, "--replace is of --unique: queuectl run --unique KEY --replace ..."),
+    (["enqueue", "true", "--unique", "k", "--then", "true"], 2, "enqueue that job with --after KEY"),
     (["enqueue", "true", "--exits", "3=done,3=dead"], 2, "--exits can't be '3=done,3=dead'"),
     (["pause", "lunch"], 2, "queuectl pause --reason 'lunch'"),
     (["enqueue", '{"command": "x", "at": "noon"}'], 2, "the file's mtime says from when it may run"),
@@ -188,11 +190,14 @@ sys.exit(queuectl.main())
 """
 
 
-def test_a_reader_that_goes_away_is_141_and_quiet(spool):
-    spool.add_many([{"command": "true"}] * 3000)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["--json"], ["--format", "{name}"]], ids=" ".join)
+def test_a_reader_that_goes_away_is_141_and_quiet(spool, words, unbuffered):
+    spool.add_many([{"command": "true", "name": "x" * 200}] * 3000)
     reading = subprocess.Popen(
-        [*QUEUECTL, "--spool", spool.root, "list", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        [*QUEUECTL, "--spool", spool.root, "list", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
     reading.stdout.readline()
     reading.stdout.close()
     assert (reading.wait(60), reading.stderr.read()) == (141, b"")
