@@ -1142,20 +1142,24 @@ or - for ids on stdin, as `queuectl list -q` prints them.
 CHOICES = ("--state", "--name", "--tag", "--group", "--batch", "--since", "--grep")
 
 
-def chosen(spool: Spool, words: dict, first: str | None = None, states: Iterable[str] = STATES) -> list[Job]:
-    """Return the jobs that the words name, and those in these states that they select, each once; with --all only the latter."""
+def chosen(
+    spool: Spool, words: dict, first: str | None = None, states: Iterable[str] = STATES
+) -> tuple[list[Job], list[Exception]]:
+    """Return the jobs that the words name, and those in these states that they select, each once; with --all only the latter.
+
+    And what is refused: why a word names no job, or several. Where nothing else is named, that is raised.
+    """
     if words.get("--all"):
-        return selected(spool, words, states)
-    jobs = _found(spool, words, first)
+        return selected(spool, words, states), []
+    jobs, refused = _found(spool, words, first)
     if any(words.get(choice) for choice in CHOICES):
         jobs += selected(spool, words, states)
     elif not words["<job>"]:
         raise Wrong("which job? Give a part of its id, @last, @failed, or a choice such as --state failed")
-    return list({(job.state, job.id): job for job in jobs}.values())
+    return list({(job.state, job.id): job for job in jobs}.values()), refused
 
 
-def _found(spool: Spool, words: dict, first: str | None = None) -> list[Job]:
-    """Return the jobs that are named; what doesn't name one is kept as refused, or raised where nothing else is named."""
+def _found(spool: Spool, words: dict, first: str | None) -> tuple[list[Job], list[Exception]]:
     jobs, refused = [], []
     for handle in _handles(words["<job>"]):
         try:
@@ -1164,8 +1168,7 @@ def _found(spool: Spool, words: dict, first: str | None = None) -> list[Job]:
             refused.append(error)
     if refused and not jobs:
         raise refused[0]
-    words["refused"] = refused
-    return jobs
+    return jobs, refused
 
 
 def _handles(handles: list[str]) -> list[str]:
@@ -1232,9 +1235,11 @@ def _came_last(spool: Spool, states: Iterable[str]) -> list[tuple[str, str]]:
     return [max(stats, key=lambda place: stats[place].st_ctime_ns)] if stats else []
 
 
-def _each(spool: Spool, jobs: Iterable[Job], words: dict, deed: Callable[[Job], Job | None]) -> int:
-    """Do it to each job and print the ids of those to which it was done, or which it returns; exit 1 where one was refused."""
-    refused, jobs = list(words.get("refused", ())), list(jobs)
+def _each(
+    spool: Spool, jobs: Iterable[Job], words: dict, deed: Callable[[Job], Job | None], refused: Iterable[Exception] = ()
+) -> int:
+    """Do it to each job and print the ids of those to which it was done, or which it returns; exit 1 where any is refused."""
+    refused, jobs = list(refused), list(jobs)
     with Progress("jobs", len(jobs)) as progress:
         for count, job in enumerate(jobs, 1):
             try:
@@ -1800,7 +1805,7 @@ def _dlq_purge(words: dict) -> int:
     jobs = _newest(spool, (DEAD,), None) if words["--all"] else [find(spool, handle, DEAD) for handle in _handles(words["<job>"])]
     if alive := [job for job in jobs if job.state != DEAD]:
         raise QueueError(f"{printable(alive[0].id)} is {alive[0].state}, not dead: `queuectl rm` removes any")
-    return _remove(spool, [job for job in jobs if age is None or time.time() - job.mtime > age], words)
+    return _remove(spool, [job for job in jobs if age is None or time.time() - job.mtime > age], [], words)
 
 
 def _dlq_list(words: dict) -> int:
@@ -1871,11 +1876,11 @@ def cancel(words: dict) -> int:
 
     spool = open_spool(words)
     settings = spool.settings()
-    jobs = chosen(spool, words, states=MAY_RUN)
+    jobs, refused = chosen(spool, words, states=MAY_RUN)
     if any(job.state == PROCESSING for job in jobs):
         talk_to_person(f"what runs gets TERM, and after its grace ({settings.grace:g} s by the spool's settings) KILL")
     why = f"by {person()}" + (f": {reason}" if (reason := _reason_of(words)) else "")
-    return _each(spool, jobs, words, lambda job: hands.cancel(spool, job, why, settings))
+    return _each(spool, jobs, words, lambda job: hands.cancel(spool, job, why, settings), refused)
 
 
 KILL = f"""\
@@ -1904,7 +1909,8 @@ def kill(words: dict) -> int:
 
     number = _signal_of(words["--signal"])
     spool = open_spool(words)
-    return _each(spool, chosen(spool, words, PROCESSING, (PROCESSING,)), words, lambda job: hands.signal(spool, job, number))
+    jobs, refused = chosen(spool, words, PROCESSING, (PROCESSING,))
+    return _each(spool, jobs, words, lambda job: hands.signal(spool, job, number), refused)
 
 
 def _signal_of(text: str) -> int:
@@ -1946,7 +1952,7 @@ def retry(words: dict) -> int:
     spool = open_spool(words)
     settings = spool.settings()
     every = words["--all"] or words["--failed"]
-    jobs = chosen(spool, {**words, "--all": every}, states=(FAILED,) if words["--failed"] else (FAILED, DEAD))
+    jobs, refused = chosen(spool, {**words, "--all": every}, states=(FAILED,) if words["--failed"] else (FAILED, DEAD))
     jobs = [job for job in jobs if not job.problem or not every]
 
     def retried(job: Job) -> None:
@@ -1955,7 +1961,7 @@ def retry(words: dict) -> int:
             job = spool.find(f"{job.id}.json")
         hands.retry(spool, job, settings, words["--reset"])
 
-    status = _each(spool, jobs, words, retried)
+    status = _each(spool, jobs, words, retried, refused)
     _tell_of_workers(spool) if jobs else talk_to_person(f"nothing to retry in {spool.root}")
     return status
 
@@ -1983,9 +1989,8 @@ def hold(words: dict) -> int:
     spool = open_spool(words)
     settings = spool.settings()
     reason = _reason_of(words) or f"by {person()}"
-    return _each(
-        spool, chosen(spool, words, states=(PENDING, FAILED)), words, lambda job: hands.hold(spool, job, reason, settings)
-    )
+    jobs, refused = chosen(spool, words, states=(PENDING, FAILED))
+    return _each(spool, jobs, words, lambda job: hands.hold(spool, job, reason, settings), refused)
 
 
 RELEASE = f"""\
@@ -2011,8 +2016,9 @@ def release(words: dict) -> int:
 
     spool = open_spool(words)
     settings = spool.settings()
-    jobs = [job for job in chosen(spool, words, states=(PENDING, FAILED)) if "hold" in job.record or words["<job>"]]
-    return _each(spool, jobs, words, lambda job: hands.release(spool, job, settings))
+    jobs, refused = chosen(spool, words, states=(PENDING, FAILED))
+    jobs = [job for job in jobs if "hold" in job.record or words["<job>"]]
+    return _each(spool, jobs, words, lambda job: hands.release(spool, job, settings), refused)
 
 
 PRIORITY = f"""\
@@ -2043,8 +2049,8 @@ def priority(words: dict) -> int:
         raise Wrong("which priority? queuectl priority JOB N")
     spool = open_spool(words)
     settings = spool.settings()
-    jobs = chosen(spool, words, states=(PENDING, FAILED))
-    return _each(spool, jobs, words, lambda job: hands.change(spool, job, {"priority": number}, settings))
+    jobs, refused = chosen(spool, words, states=(PENDING, FAILED))
+    return _each(spool, jobs, words, lambda job: hands.change(spool, job, {"priority": number}, settings), refused)
 
 
 def _with_priority(words: list[str]) -> list[str]:
@@ -2073,8 +2079,8 @@ def front(words: dict) -> int:
 
     spool = open_spool(words)
     settings = spool.settings()
-    jobs = chosen(spool, words, states=(PENDING,))
-    return _each(spool, reversed(jobs), words, lambda job: hands.to_front(spool, job, settings))
+    jobs, refused = chosen(spool, words, states=(PENDING,))
+    return _each(spool, reversed(jobs), words, lambda job: hands.to_front(spool, job, settings), refused)
 
 
 BACK = f"""\
@@ -2097,7 +2103,8 @@ def back(words: dict) -> int:
     from jobspool import hands
 
     spool = open_spool(words)
-    return _each(spool, chosen(spool, words, states=(PENDING,)), words, lambda job: hands.to_back(spool, job))
+    jobs, refused = chosen(spool, words, states=(PENDING,))
+    return _each(spool, jobs, words, lambda job: hands.to_back(spool, job), refused)
 
 
 SCHEDULE = f"""\
@@ -2479,16 +2486,16 @@ Examples:
 
 def rm(words: dict) -> int:
     spool = open_spool(words)
-    return _remove(spool, chosen(spool, words, states=(PENDING, FAILED, DONE, DEAD)), words)
+    return _remove(spool, *chosen(spool, words, states=(PENDING, FAILED, DONE, DEAD)), words)
 
 
-def _remove(spool: Spool, jobs: list[Job], words: dict) -> int:
+def _remove(spool: Spool, jobs: list[Job], refused: list[Exception], words: dict) -> int:
     """Remove the jobs and their logs, once a person who is there has agreed to several."""
     from jobspool import hands
 
     if len(jobs) > 1 and not words["--yes"] and not _agreed(f"remove {counted(len(jobs), 'job')} and their logs?"):
         raise QueueError("nothing was removed")
-    return _each(spool, jobs, words, lambda job: hands.remove(spool, job))
+    return _each(spool, jobs, words, lambda job: hands.remove(spool, job), refused)
 
 
 def _agreed(question: str) -> bool:
@@ -2524,8 +2531,9 @@ def again(words: dict) -> int:
     from jobspool import hands
 
     spool = open_spool(words)
+    jobs, refused = chosen(spool, words)
     try:
-        return _each(spool, chosen(spool, words), words, lambda job: hands.again(spool, job))
+        return _each(spool, jobs, words, lambda job: hands.again(spool, job), refused)
     finally:
         _tell_of_workers(spool)
 
@@ -2715,7 +2723,7 @@ def clean(words: dict) -> int:
     if words["--dry-run"]:
         print_jobs(spool, jobs, words)
         return 0
-    return _remove(spool, jobs, words)
+    return _remove(spool, jobs, [], words)
 
 
 # ---- top
@@ -2972,12 +2980,12 @@ def logs(words: dict) -> int:
         raise Wrong("--stdout or --stderr: without either there are both")
     spool = open_spool(words)
     named = bool(words["<job>"]) or any(words[choice] for choice in CHOICES)
-    jobs = chosen(spool, words) if named else [_ran_last(spool)]
-    refused = list(words.get("refused", ()))
+    jobs, refused = chosen(spool, words) if named else ([_ran_last(spool)], [])
     jobs = list({job.id: job for job in jobs}.values())
     streams = ("err",) if words["--stderr"] else ("out",) if words["--stdout"] else ("out", "err")
     tail = _count_in(words, "--tail")
     if words["--follow"]:
+        _tell_of_refused(refused)  # at once: nobody knows when those that there are will end
         lasts = [_last_attempt(spool, job) for job in jobs]
         numbers = [_attempt_of(words["--attempt"], last) or last or 1 for last in lasts]
         _follow_logs(spool, jobs, numbers, streams, tail)
@@ -3192,8 +3200,9 @@ def wait(words: dict) -> int:
         if died:
             talk_to_person(f"{counted(died, 'job')} died meanwhile: `queuectl dlq list`")
         return int(died > 0)
-    ids = [job.id for job in chosen(spool, words)]
-    codes = []
+    jobs, refused = chosen(spool, words)
+    _tell_of_refused(refused)  # at once, and not when the others have ended
+    ids, codes = [job.id for job in jobs], []
     with Progress("jobs", len(ids)) as progress:
         for job in follow.ends(spool, ids, deadline, lambda: progress.tell(len(codes))):
             if words["--json"]:

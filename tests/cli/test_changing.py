@@ -543,6 +543,13 @@ def test_what_is_refused_keeps_nobody_from_the_others(spool):
     assert spool.count("done") == 0
 
 
+@pytest.mark.parametrize("words", [["retry"], ["again"], ["cancel"], ["wait"], ["logs"], ["logs", "-f"]], ids=" ".join)
+def test_a_word_beside_others_that_names_no_job_is_told_of(spool, words):
+    drop(spool, "a", {"command": "true"}, "dead")
+    ran = queuectl(*words, "a", "nothing", spool=spool)
+    assert (ran.returncode, "no job fits 'nothing'" in ran.stderr) == (1, True)
+
+
 def test_several_states_are_chosen_with_commas(spool):
     for state in ("failed", "dead", "done"):
         drop(spool, state, {"command": "true"}, state)
