@@ -1321,9 +1321,7 @@ def _look_around(spool: Spool) -> dict:
     try:
         settings = spool.settings()
     except BrokenConfig as error:
-        from jobspool.config import Settings
-
-        settings = Settings()
+        settings = spool.settings_or_default()
         warnings.append(str(error))
     listed = {state: os.listdir(spool.folder(state)) for state in STATES}
     ids = {state: ids_of(names) for state, names in listed.items()}
@@ -1735,7 +1733,7 @@ def _newest(spool: Spool, states: Iterable[str], limit: int | None) -> list[Job]
         chosen = _added_last(spool, ids, limit)
         ids = {state: [id for there, id in chosen if there == state] for state in ids}
     found = sorted((stat.st_mtime_ns, state, id) for state in ids for id, stat in _stats(spool, state, ids[state]).items())
-    most = _settings_or_default(spool, quiet=True).max_job_bytes
+    most = spool.settings_or_default().max_job_bytes
     return [job for _, state, id in found if (job := spool.read(state, id, most))]
 
 
@@ -3237,7 +3235,7 @@ def _waits(spool: Spool, progress: Progress) -> Callable[[], bool]:
 
 def _is_waited_for(spool: Spool) -> bool:
     """Tell whether anything runs, or will by itself."""
-    settings = _settings_or_default(spool, quiet=True)
+    settings = spool.settings_or_default()
     return any(runs_one_day(spool, state, id, settings) for state in (PROCESSING, FAILED, PENDING) for id in spool.names(state))
 
 
@@ -3727,16 +3725,13 @@ def _with_nearest(error: NoSuchJob, spool: Spool, part: str) -> NoSuchJob:
     return NoSuchJob(str(error).replace(": `queuectl list`", f"{near or ':'} `queuectl list`"))
 
 
-def _settings_or_default(spool: Spool, quiet: bool = False) -> object:
-    """Return the settings, or where config.json is broken the defaults: looking must go on."""
+def _settings_or_default(spool: Spool) -> object:
+    """Return the settings, or where config.json is broken the defaults, and say so: looking must go on."""
     try:
         return spool.settings()
     except BrokenConfig as error:
-        from jobspool.config import Settings
-
-        if not quiet:
-            talk(str(error))
-        return Settings()
+        talk(str(error))
+        return spool.settings_or_default()
 
 
 # ---- words out

@@ -112,17 +112,18 @@ class Hooks:
     def _start(self, kind: str, what: dict) -> None:
         path = f"{self._spool.root}/{FOLDER}/on-{kind}"
         try:
-            if odd := distrust(os.lstat(path), self._spool.root, self._spool.settings().group):
+            settings = self._spool.settings()
+            if odd := distrust(os.lstat(path), self._spool.root, settings.group):
                 self._tell("trouble", why=f"{path} is not run: {odd}", about=path)
                 return
-            self._running[self._spawn(path, kind, what)] = (kind, time.monotonic())
+            self._running[self._spawn(path, kind, what, self._spool.file_mode(settings))] = (kind, time.monotonic())
         except (OSError, BrokenConfig) as error:
             why = error.strerror if isinstance(error, OSError) else error
             self._tell("trouble", why=f"{path} can't be run: {why}", about=path)
 
-    def _spawn(self, path: str, kind: str, what: dict) -> subprocess.Popen:
+    def _spawn(self, path: str, kind: str, what: dict, mode: int) -> subprocess.Popen:
         """Start the hook, with what it is told as a file that has no name any more on its standard input."""
-        spool, mode = self._spool, self._spool.file_mode(self._spool.settings())
+        spool = self._spool
         log, told = f"{spool.root}/logs/hooks.log", spool.spare()
         if os.path.exists(log) and os.path.getsize(log) > LONGEST_LOG:
             durable.shorten(log, spool.spare(), LONGEST_LOG // 2, mode)

@@ -219,7 +219,7 @@ def _why_waiting(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
     if job.mtime > time.time():
         reasons.append(f"it may not run before its time, {when(job.mtime, time.time())}")
         cure = f"touch {spool.path(PENDING, job.id)}"
-    elif not reasons and (before := _count_before(spool, job)):
+    elif not reasons and (before := _count_before(spool, job, settings.priority_aging)):
         reasons.append(f"{before} before it")
     if os.path.lexists(f"{spool.root}/{PAUSED}"):
         reason = pause_reason(spool)
@@ -238,7 +238,7 @@ MOST_BEFORE = 1000  # jobs that are counted
 MOST_READ = 10_000  # files that are read for it
 
 
-def _count_before(spool: Spool, job: Job) -> str:
+def _count_before(spool: Spool, job: Job, aging: float | None) -> str:
     """Return how many jobs come before the pending one, "" for none; of very many "more than 1000", or "at least 5"."""
     times = {}
     for id in spool.names(PENDING):
@@ -247,15 +247,14 @@ def _count_before(spool: Spool, job: Job) -> str:
         except FileNotFoundError:
             pass  # RACE: it has been claimed
     count = 0
-    for read, id in enumerate(
-        sorted(times, key=times.__getitem__)
-    ):  # the older ones first: a younger one needs a higher priority
+    oldest_first = sorted(times, key=times.__getitem__)  # a younger one comes before it only by a higher priority
+    for read, id in enumerate(oldest_first):
         if count > MOST_BEFORE:
             return f"more than {MOST_BEFORE}"
         if read == MOST_READ:
             return f"at least {count}" if count else ""
         other = spool.read(PENDING, id)
-        count += other is not None and _comes_before(other, job)
+        count += other is not None and _comes_before(other, job, aging)
     return str(count) if count else ""
 
 
@@ -266,8 +265,9 @@ def rank(job: Job, aging: float | None = None) -> tuple:
     return ("hold" in job.record, *admission.rank(job.record.get("priority", 0), job.mtime, job.id, aging))
 
 
-def _comes_before(other: Job, job: Job) -> bool:
-    return not other.problem and "hold" not in other.record and other.mtime <= time.time() and rank(other) < rank(job)
+def _comes_before(other: Job, job: Job, aging: float | None) -> bool:
+    runs = not other.problem and "hold" not in other.record and other.mtime <= time.time()
+    return runs and rank(other, aging) < rank(job, aging)
 
 
 def _ordinal(number: int) -> str:

@@ -56,7 +56,8 @@ class Screen:
         stats = {state: self._stats(state) for state in (PENDING, FAILED, DEAD)}
         first = nsmallest(MOST_DRAWN, stats[PENDING], key=lambda id: stats[PENDING][id].st_mtime_ns)
         waiting = [job for id in first if (job := spool.read(PENDING, id))]
-        self.next = sorted(waiting, key=lambda job: rank(job, spool.settings().priority_aging))
+        aging = spool.settings_or_default().priority_aging
+        self.next = sorted(waiting, key=lambda job: rank(job, aging))
         failed = nlargest(20, ((found.st_ctime_ns, state, id) for state in (FAILED, DEAD) for id, found in stats[state].items()))
         self.failed = [job for _, state, id in failed if (job := spool.read(state, id))]
         busy = {worker["job"]: worker for worker in self.seen["workers"] if worker["job"]}

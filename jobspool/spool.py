@@ -200,6 +200,13 @@ class Spool:
         """Return the settings as they are now. Raises BrokenConfig."""
         return config.load(self.root)
 
+    def settings_or_default(self) -> config.Settings:
+        """Return the settings as they are now, the default ones where config.json is broken: looking goes on."""
+        try:
+            return self.settings()
+        except BrokenConfig:
+            return config.Settings()
+
     def file_mode(self, settings: config.Settings) -> int:
         """Return the mode of new files: the user's alone, or the group's too in a shared spool."""
         return 0o660 if settings.group else 0o600
@@ -394,11 +401,8 @@ class Spool:
         return next((state for state in SEARCH_ORDER * 2 if os.path.lexists(self.path(state, id))), None)
 
     def _limit(self) -> int:
-        """Return the largest size of a job, in bytes; looking goes on with the default where config.json is broken."""
-        try:
-            return self.settings().max_job_bytes
-        except BrokenConfig:
-            return config.Settings().max_job_bytes
+        """Return the largest size of a job, in bytes."""
+        return self.settings_or_default().max_job_bytes
 
     def find(self, handle: str, first: str | None = None) -> Job:
         """Return the one job that `handle` names: its id, a part of it, or its file's name or path.

@@ -153,6 +153,7 @@ def test_status_and_list_go_on_with_a_broken_config(spool):
         file.write("{")
     assert "config.json is not JSON" in queuectl("status", spool=spool).stdout
     assert queuectl("list", spool=spool).stdout.splitlines()[1].startswith("x ")
+    assert "next" in queuectl("top", "--once", spool=spool, check=True).stdout
 
 
 def test_show_tells_all_about_one_job(spool):

@@ -54,6 +54,7 @@ def test_waiting_makes_up_for_priority_where_the_setting_says_so(three):
     queuectl("config", "--key", "priority_aging", "--value", "100", spool=three, check=True)
     drop(three, "new", {"command": "true", "priority": 5})
     assert order(three) == ["a", "b", "c", "new"]
+    assert queuectl("why", "new", spool=three).stdout.startswith("3 before it")
     assert ran(three) == ["a", "b", "c", "new"]
 
 
