@@ -44,7 +44,7 @@ from jobspool.say import (
     why_dead,
     why_failed,
 )
-from jobspool.spool import PAUSED, Spool, find_root, ids_of, ignored, read_file, runs_one_day
+from jobspool.spool import PAUSED, Spool, find_root, ids_of, ignored, is_unfinished, read_file
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, state_named
 from jobspool.trust import READ, distrust_type, forbidden
 
@@ -3228,15 +3228,9 @@ def _waits(spool: Spool, progress: Progress) -> Callable[[], bool]:
         left = sum(spool.count(state) for state in MAY_RUN)
         most = max(most, left)
         progress.tell(most - left, most)
-        return _is_waited_for(spool)
+        return is_unfinished(spool, spool.settings_or_default())
 
     return waits
-
-
-def _is_waited_for(spool: Spool) -> bool:
-    """Tell whether anything runs, or will by itself."""
-    settings = spool.settings_or_default()
-    return any(runs_one_day(spool, state, id, settings) for state in (PROCESSING, FAILED, PENDING) for id in spool.names(state))
 
 
 RUN = f"""\

@@ -19,7 +19,7 @@ from jobspool.errors import BrokenConfig, NotAJob
 from jobspool.filesystem import is_remote
 from jobspool.index import Index, Times
 from jobspool.job import ENDING, check_id, id_of, last_moment, parse, too_late, waits_until
-from jobspool.spool import PAUSED, Spool, read_file, runs_one_day
+from jobspool.spool import PAUSED, Spool, is_unfinished, read_file
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES
 from jobspool.trust import ODD_FILES, forbidden
 from jobspool.watch import TOLD_TO_LOOK, Watch
@@ -169,12 +169,7 @@ class Sight:
 
     def nothing_is_left(self) -> bool:
         """Look, and tell whether nothing lies there that runs or may run by itself; files that are never run don't count."""
-        return not any(
-            runs_one_day(self.spool, state, id, self.settings)
-            for state in (PROCESSING, PENDING, FAILED)
-            for id in self.spool.names(state)
-            if state != PENDING or id not in self._held
-        )
+        return not is_unfinished(self.spool, self.settings, self._held)
 
     def look(self, *ids: str, closely: bool = False) -> None:
         """Look at pending files, one after the other."""

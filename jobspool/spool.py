@@ -29,7 +29,7 @@ from jobspool.trust import ODD_FILES, READ, distrust, distrust_type, forbidden, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
 OTHERS = ("tmp", "logs", "workers")
 PAUSED = "paused"  # while a file of this name is in the spool, nothing new is started
@@ -538,7 +538,18 @@ def find_root() -> tuple[str, bool]:
     return f"{state_home}/queuectl/spool", True
 
 
-def runs_one_day(spool: Spool, state: str, id: str, settings: config.Settings) -> bool:
+def is_unfinished(spool: Spool, settings: config.Settings, held: Container[str] = ()) -> bool:
+    """Tell whether anything runs, or will by itself some day; of the pending jobs those in `held` are known not to."""
+    states = (PROCESSING, PENDING, FAILED) * 2  # twice, as they may move against our looking
+    return any(
+        _runs_one_day(spool, state, id, settings)
+        for state in states
+        for id in spool.names(state)
+        if state != PENDING or id not in held
+    )
+
+
+def _runs_one_day(spool: Spool, state: str, id: str, settings: config.Settings) -> bool:
     """Tell whether the file may run by itself some day: it lies there, may be run at all, and nothing keeps it but its turn.
 
     What waits for another job counts only once that has let it go: until then the other one does.

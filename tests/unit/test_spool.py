@@ -15,7 +15,7 @@ from kit import drop, mv, new_spool, where
 
 from jobspool import Spool, durable
 from jobspool.errors import AmbiguousJob, JobExists, NoSuchJob, NotAJob, NotASpool, TryAgain, UnsafeSpool, WrongValue
-from jobspool.spool import find_root, ignored, why_ignored
+from jobspool.spool import find_root, ignored, is_unfinished, why_ignored
 from jobspool.states import STATES
 
 FOLDERS = ("tmp", "logs", "workers")
@@ -579,6 +579,22 @@ def test_waiting_for_a_job_that_is_removed_ends(spool):
     with pytest.raises(NoSuchJob):
         spool.wait(job, timeout=20)
     timer.join()
+
+
+@pytest.mark.parametrize("behind", ["pending", "processing", "failed"])
+@pytest.mark.parametrize("move", [("pending", "processing"), ("processing", "failed"), ("failed", "pending")], ids="-".join)
+def test_a_job_that_moves_while_all_is_looked_at_is_not_missed(spool, monkeypatch, move, behind):
+    drop(spool, "x", {"command": "true"}, move[0])
+    moves, names = [move], spool.names
+
+    def moving(state):
+        found = names(state)
+        if state == behind and moves:
+            mv(spool, "x", *moves.pop())
+        return found
+
+    monkeypatch.setattr(spool, "names", moving)
+    assert is_unfinished(spool, spool.settings())
 
 
 def test_a_spool_may_be_a_link_to_its_directory(tmp_path):
