@@ -321,11 +321,15 @@ class Calendar:
         self._spool = spool
         self._tell = tell
         self._known: dict[str, tuple[tuple, Schedule | None, float | None]] = {}  # by name: its file, what it says, its next tick
+        self._then = 0.0  # when the last step was (seconds since 1970)
         self.at = 0.0
 
     def step(self, settings: Settings) -> None:
         """See to what has come, and look which schedules there are. Raises OSError."""
-        clock = time.monotonic()
+        clock, now = time.monotonic(), self._spool.now()
+        if now < self._then:
+            self._known = {}  # the clock was set back: what comes next is another time
+        self._then = now
         there = names(self._spool)
         self._known = {name: known for name, known in self._known.items() if name in there}
         for name in there:

@@ -250,3 +250,17 @@ def test_a_schedule_that_is_added_again_has_nothing_to_catch_up_with(spool, cloc
     schedule.remove(spool, "s")
     clock.time += 36_000
     assert come(spool, write(spool, every=60, catch_up="all", overlap="allow")) == []
+
+
+def test_a_calendar_goes_on_when_a_clock_that_was_days_ahead_is_set_right(spool, clock):
+    told = []
+    calendar = Calendar(spool, lambda kind, **what: told.append(kind))
+    clock.time += 3 * 86_400
+    write(spool, every=60)
+    calendar.step(spool.settings())
+    clock.time -= 3 * 86_400
+    calendar.step(spool.settings())
+    assert told == []
+    clock.time += 60
+    calendar.step(spool.settings())
+    assert told == ["scheduled"]
