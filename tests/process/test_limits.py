@@ -28,6 +28,14 @@ def all_done(spool, count):
     until(lambda: spool.count("done") == count, f"{count} jobs done")
 
 
+def loses_its_worker(spool, id, runs):
+    """Kill the job's worker, once there is the file that the job makes: the job itself runs on."""
+    until(runs.exists, "the job")
+    [worker] = [entry.pid for entry in roster.entries(spool, id)]
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: gone(worker), "its end")
+
+
 @pytest.mark.parametrize(
     ("words", "most"),
     [({"group": "g"}, 2), ({"locks": ["db"]}, 1), ({"slots": {"gpu": 1}}, 2), ({"slots": {"gpu": 2}}, 1)],
@@ -60,10 +68,7 @@ def test_a_head_that_must_wait_blocks_nobody(spool, tmp_path):
 def test_a_job_keeps_its_lock_when_its_worker_is_killed_and_until_its_last_process_ends(spool, tmp_path):
     drop(spool, "x", {"command": f"touch {tmp_path}/runs; until test -e {tmp_path}/end; do sleep 0.01; done", "locks": ["db"]})
     with pool(spool, 2):
-        until((tmp_path / "runs").exists, "the job")
-        [worker] = [entry.pid for entry in roster.entries(spool, "x")]
-        os.kill(worker, signal.SIGKILL)
-        until(lambda: gone(worker), "its end")
+        loses_its_worker(spool, "x", tmp_path / "runs")
         drop(spool, "y", {"command": "true", "locks": ["db"]})
         drop(spool, "z", {"command": "true"})
         comes_to(spool, "z", "done")
@@ -77,10 +82,7 @@ def test_a_job_that_closed_its_descriptors_keeps_its_lock_when_its_worker_is_kil
     queuectl("group", "g", "--concurrency", "1", spool=spool, check=True)
     drop(spool, "x", {"argv": [sys.executable, "-c", code], "locks": ["db"], "group": "g", "max_retries": 0})
     with pool(spool, 2):
-        until((tmp_path / "runs").exists, "the job")
-        [worker] = [entry.pid for entry in roster.entries(spool, "x")]
-        os.kill(worker, signal.SIGKILL)
-        until(lambda: gone(worker), "its end")
+        loses_its_worker(spool, "x", tmp_path / "runs")
         drop(spool, "y", {"command": "true", "locks": ["db"]})
         drop(spool, "z", {"command": "true", "group": "g"})
         drop(spool, "free", {"command": "true", "locks": ["other"]})
