@@ -1134,7 +1134,11 @@ SELECTION = """\
   --since=<age>     Only jobs that came to their state within this time: 90s, 10m, 1h, 7d.
   --grep=<text>     Only jobs with this text in their command.
 """
-AS_JSON = "  --json            One JSON object a line, the job as it is then, instead of its id.\n"
+OF_JOBS = f"""\
+{SELECTION}  --json            One JSON object a line, the job as it is then, instead of its id.
+  --spool=<dir>     The spool to use.
+  -h --help         Print this.
+"""
 WHICH = """\
 A JOB is any part of an id that fits one job only, @last (the one that was added last), @failed (the one that failed last),
 or - for ids on stdin, as `queuectl list -q` prints them.
@@ -1859,9 +1863,7 @@ Usage:
 {WHICH}
 Options:
   --reason=<text>   Why, for whoever wonders.
-{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
-  -h --help         Print this.
-
+{OF_JOBS}
 Examples:
   queuectl cancel k7m3q9
   queuectl cancel --name 'nightly*' --reason "the disk is full"
@@ -1891,9 +1893,7 @@ Usage:
 Options:
   --signal=<name>   Send only this: HUP, 10, ...; also as -HUP or -10.
   --reason=<text>   Why, for whoever wonders.
-{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
-  -h --help         Print this.
-
+{OF_JOBS}
 Examples:
   queuectl kill k7m3q9
   queuectl kill -USR1 k7m3q9
@@ -1934,9 +1934,7 @@ Options:
   --all             All that failed or are dead.
   --reset           With a full new set of tries for failed ones, too.
   --edit            Edit each of them first.
-{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
-  -h --help         Print this.
-
+{OF_JOBS}
 Examples:
   queuectl retry @failed
   queuectl retry --all --since 1h
@@ -1973,9 +1971,7 @@ Usage:
 {WHICH}
 Options:
   --reason=<text>   Why, for whoever wonders.
-{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
-  -h --help         Print this.
-
+{OF_JOBS}
 Examples:
   queuectl hold k7m3q9 --reason "until the tape is in"
 """
@@ -2000,9 +1996,7 @@ Usage:
 {WHICH}
 Options:
   --all             All that are held.
-{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
-  -h --help         Print this.
-
+{OF_JOBS}
 Examples:
   queuectl release k7m3q9
   queuectl release --all
@@ -2030,9 +2024,7 @@ The number comes last: queuectl priority JOB... N
 
 Options:
   --to=<n>          The same: as queuectl priority --state pending --to 5.
-{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
-  -h --help         Print this.
-
+{OF_JOBS}
 Examples:
   queuectl priority k7m3q9 10
   queuectl priority --tag nightly -5
@@ -2064,9 +2056,7 @@ Usage:
 
 {WHICH}
 Options:
-{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
-  -h --help         Print this.
-
+{OF_JOBS}
 Examples:
   queuectl front k7m3q9
 """
@@ -2089,9 +2079,7 @@ Usage:
 
 {WHICH}
 Options:
-{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
-  -h --help         Print this.
-
+{OF_JOBS}
 Examples:
   queuectl back k7m3q9
 """
@@ -2473,9 +2461,7 @@ Usage:
 {WHICH}
 Options:
   --yes             Don't ask a person who removes several.
-{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
-  -h --help         Print this.
-
+{OF_JOBS}
 Examples:
   queuectl rm k7m3q9
   queuectl rm --state dead --name 'test*'
@@ -2517,9 +2503,7 @@ Usage:
 
 {WHICH}
 Options:
-{SELECTION}{AS_JSON}  --spool=<dir>     The spool to use.
-  -h --help         Print this.
-
+{OF_JOBS}
 Examples:
   queuectl again @last
 """
@@ -2563,10 +2547,10 @@ def edit(words: dict) -> int:
         return _edit_file(spool, job, settings)
     from jobspool import hands
 
-    held = f"{EDITED} {person()}, process {os.getpid()}"
+    held = f"{hands.EDITED} {person()}, process {os.getpid()}"
     if hands.is_edited(job):
         raise QueueError(f"{printable(job.id)} is just being {job.record['hold']}")
-    if job.state in (PENDING, FAILED) and ("hold" not in job.record or job.record["hold"].startswith(EDITED)):
+    if job.state in (PENDING, FAILED) and ("hold" not in job.record or job.record["hold"].startswith(hands.EDITED)):
         hands.hold(spool, job, held, settings)
     new = None
     try:
@@ -2584,9 +2568,6 @@ def edit(words: dict) -> int:
         more = f": `queuectl retry {short(job.id)}` runs it" if job.state in (DONE, DEAD) and new is not None else ""
         talk_to_person(f"{short(job.id)} is {'changed' if new is not None else 'as it was'}, and {job.state}{more}")
     return 0
-
-
-EDITED = "edited by"  # begins the reason for which a job is held meanwhile
 
 
 @contextmanager

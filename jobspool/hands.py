@@ -30,6 +30,7 @@ PATIENCE = 1.0  # seconds for somebody who is at the file just now
 BEYOND_GRACE = 10.0  # seconds beyond a job's grace, in which its processes have to be gone
 MOST_ROUNDS = 10  # in which a job may move under our hands
 ROUND = 0.05  # seconds between two looks for processes
+EDITED = "edited by"  # begins the reason for which an editor holds a job
 OF_ONE_LIFE = ("attempts", "hold", "cancelled")  # words of a record that a copy doesn't have, and no editor shows
 
 
@@ -287,8 +288,9 @@ def write_schedule(spool: Spool, name: str, record: dict, settings: Settings) ->
 
 def is_edited(job: Job) -> bool:
     """Tell whether the job is held by an editor that still runs."""
-    words = job.record.get("hold", "").split()
-    return words[:2] == ["edited", "by"] and words[-1].isdecimal() and process.started(int(words[-1])) is not None
+    hold = job.record.get("hold", "")
+    pid = hold.rpartition(" ")[2]
+    return hold.startswith(EDITED) and pid.isdecimal() and process.started(int(pid)) is not None
 
 
 def again(spool: Spool, job: Job) -> Job:
