@@ -165,7 +165,7 @@ class Supervisor:
         self._hand_out()
         if self.hooks.is_busy():
             self.hooks.step()
-        if not any(hand.running for hand in self.hands.values()) and self.sight.knows_nothing():
+        if self._may_be_drained():
             self.hooks.idle()
         if self.pruner.is_due(self.sight.settings, clock):
             self.pruner.at = clock + MEND_EVERY
@@ -300,12 +300,10 @@ class Supervisor:
     def _refused(self, id: str, kind: str, why: str, until: float | None) -> None:
         if kind in ("held", "twin"):
             self.sight.again[id] = time.monotonic() + LOOK_AGAIN
-        elif kind in ("early", "unfit"):  # it has changed since it was offered, or only the claim has read it
+        elif kind in ("early", "unfit", "parent", "late"):  # it has changed since it was offered, or only the claim has read it
             self.sight.look(id, closely=True)
         elif kind == "full":
             self.sight.full(id, why, until)
-        elif kind in ("parent", "late"):  # what lies there by now may be another
-            self.sight.look(id, closely=True)
         elif kind == "unsafe":
             self.sight.refuse(id, why)
         elif kind == "unreadable":
