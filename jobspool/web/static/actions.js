@@ -93,7 +93,7 @@ export function commandLine(command) {
 
 /** The actions that are possible, as buttons, each beside the command line that does the same. */
 export function actionList(actions, act) {
-  if (live.readOnly) return h("p.quiet", "This page is read-only; the command line isn't:", h("ul.acts", {}, possible(actions).map((each) => h("li", {}, commandLine(each.command)))));
+  if (live.readOnly) return h("p.quiet", "This page only shows; the command line does more.");
   const row = (action) => h("li", { "data-key": action.verb },
     h("button", { type: "button", class: action.verb === "rm" || action.verb === "cancel" ? "danger" : action.verb === "retry" ? "first" : "", onclick: () => act(action) },
       action.label, KEYS[action.verb] && h("kbd", { "aria-hidden": "true" }, KEYS[action.verb])),

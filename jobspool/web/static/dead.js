@@ -33,8 +33,7 @@ export function open(main, { query, signal, go }) {
 
   async function look() {
     try {
-      const q = reason === null ? {} : { q: `reason:${reason}` };
-      const [there, jobs] = await Promise.all([get("/dead/groups", { signal }), get(`/jobs?${new URLSearchParams({ state: "dead", sort: "new", limit: LIMIT, ...q, ...(after && { after }) })}`, { signal })]);
+      const [there, jobs] = await Promise.all([get("/dead/groups", { signal }), get(`/jobs?${new URLSearchParams({ state: "dead", sort: "new", limit: LIMIT, ...(reason !== null && { reason }), ...(after && { after }) })}`, { signal })]);
       found = there;
       drawGroups();
       table.show(jobs.jobs);

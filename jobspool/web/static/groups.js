@@ -6,7 +6,7 @@ import { atMost, h, keyed, say } from "./dom.js";
 import { live } from "./live.js";
 import { rowsOf } from "./overview.js";
 import { complain } from "./toast.js";
-import { STATES, ago, number, printable, span, wholeTime } from "./words.js";
+import { STATES, ago, number, printable, searchWord, span, wholeTime } from "./words.js";
 
 export function open(main, { signal }) {
   const parts = [batches(), groups(), schedules()];
@@ -49,7 +49,7 @@ function batches() {
     element: shown.element,
     async look(signal) {
       const rows = rowsOf(await get("/batches", { signal }));
-      shown.show(rows, (row) => row.batch, (row) => h("tr", {}, link(`/jobs?q=${encodeURIComponent(`batch:${row.batch}`)}`, row.batch), h("td", {}, h("progress", { "aria-label": `how far ${printable(row.batch)} is` })), h("td.number"), h("td")), (element, row) => {
+      shown.show(rows, (row) => row.batch, (row) => h("tr", {}, link(`/jobs?q=${encodeURIComponent(searchWord("batch", row.batch))}`, row.batch), h("td", {}, h("progress", { "aria-label": `how far ${printable(row.batch)} is` })), h("td.number"), h("td")), (element, row) => {
         const bar = element.querySelector("progress");
         bar.max = row.total || 1;
         bar.value = row.ended;
@@ -66,7 +66,7 @@ function groups() {
     element: shown.element,
     async look(signal) {
       const rows = rowsOf(await get("/groups", { signal }));
-      shown.show(rows, (row) => row.group, (row) => h("tr", {}, link(`/jobs?q=${encodeURIComponent(`group:${row.group}`)}`, row.group), ...Array.from({ length: 7 }, () => h("td"))), (element, row) =>
+      shown.show(rows, (row) => row.group, (row) => h("tr", {}, link(`/jobs?q=${encodeURIComponent(searchWord("group", row.group))}`, row.group), ...Array.from({ length: 7 }, () => h("td"))), (element, row) =>
         cells(element, number(row.pending), number(row.failed), number(row.processing), row.concurrency ?? "any", row.rate ?? "any", row.weight ?? "1", row.paused ? "‖ paused" : ""));
     },
   };

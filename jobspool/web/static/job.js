@@ -9,7 +9,7 @@ import { mender } from "./mend.js";
 import { makeEvent } from "./overview.js";
 import { restate, stateMark } from "./rows.js";
 import { complain, speak } from "./toast.js";
-import { counted, handle, number, printable, printableLines, size, span, timeOfDay, wholeTime } from "./words.js";
+import { counted, handle, number, printable, printableLines, searchWord, size, span, timeOfDay, wholeTime } from "./words.js";
 
 const MOST_ATTEMPTS = 50; // that show at once
 const OWN = new Set(["command", "argv", "attempts", "name"]);
@@ -237,8 +237,8 @@ const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[
 
 function valueOf(word, value) {
   if (["after", "after_any", "after_fail"].includes(word)) return value.map((each) => h("a", { href: pageOf(each) }, h("bdi", handle(each))));
-  if (word === "batch") return [h("a", { href: `/jobs?q=${encodeURIComponent(`batch:${value}`)}` }, h("bdi", printable(value)))];
-  if (word === "tags") return value.map((tag) => h("a.tag", { href: `/jobs?q=${encodeURIComponent(`tag:${tag}`)}` }, h("bdi", printable(tag))));
+  if (word === "batch") return [h("a", { href: `/jobs?q=${encodeURIComponent(searchWord("batch", value))}` }, h("bdi", printable(value)))];
+  if (word === "tags") return value.map((tag) => h("a.tag", { href: `/jobs?q=${encodeURIComponent(searchWord("tag", tag))}` }, h("bdi", printable(tag))));
   if (word === "env") return Object.entries(value).map(([variable, text]) => h("code.line", printable(`${variable}=${text}`)));
   return [h("code", h("bdi", printable(typeof value === "string" ? value : JSON.stringify(value))))];
 }

@@ -65,8 +65,8 @@ export function address(given) {
   return `/jobs${query.size ? `?${query}` : ""}`;
 }
 
-function found({ jobs, total, searched, complete }, q, state) {
+function found({ jobs, next, searched, complete }, q, state) {
   if (!q) return jobs.length ? "" : state === "all" ? "no jobs here yet" : `nothing is ${state}`;
-  const what = jobs.length ? `${number(jobs.length)}${total !== null && total > jobs.length ? ` of ${number(total)}` : ""} found` : "nothing found";
-  return complete === false ? `${what} among the newest ${number(searched)}: there are more` : what;
+  const what = jobs.length ? `${number(jobs.length)}${next ? " and more" : ""} found` : "nothing found";
+  return complete === false ? `${what} among ${number(searched)} that were looked at: the next page looks further` : what;
 }

@@ -8,7 +8,7 @@ import { live } from "./live.js";
 import { Plot, lastHour } from "./plot.js";
 import { howOf, restate, stateMark, whenOf } from "./rows.js";
 import { complain, toast } from "./toast.js";
-import { STATES, ago, counted, glyph, handle, number, printable, quoted, shortNumber, since, span, timeOfDay, wholeTime } from "./words.js";
+import { STATES, ago, counted, glyph, handle, number, printable, quoted, searchWord, shortNumber, since, span, timeOfDay, wholeTime } from "./words.js";
 
 const MOST_EVENTS = 16; // that show
 const SHOWN = 6; // jobs that wait
@@ -265,7 +265,7 @@ function failures() {
         bar.max = most;
         bar.value = group.count;
         say(count, `${number(group.count)} ×`);
-        set(link, "href", `/jobs?state=all&q=${encodeURIComponent(`reason:${group.reason}`)}`);
+        set(link, "href", `/jobs?state=all&q=${encodeURIComponent(searchWord("reason", group.reason))}`);
         say(link.firstChild, printable(group.reason));
         say(time, ago(group.last));
         keyed(examples, (group.examples ?? []).slice(-3), (id) => id, (id) => h("a", { href: pageOf(id) }, h("bdi", handle(id))));

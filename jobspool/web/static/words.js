@@ -88,6 +88,9 @@ export function size(bytes) {
   return `${bytes} B`;
 }
 
+/** Return the word of a search, as `reason:"exit 2"`. */
+export const searchWord = (name, text) => `${name}:${/[\s"']/.test(text) ? `"${text.replaceAll('"', '\\"')}"` : text}`;
+
 /** Return the word as a shell takes it whole, quoted as a person would. */
 export function quoted(word) {
   if (/^[\w@%+=:,./-]+$/.test(word)) return word;
