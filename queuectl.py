@@ -70,11 +70,13 @@ A job is one JSON file, its directory is its state, mv is the API.
   install-service       have systemd run them from boot on
 
   status, top           the spool and its workers at a glance, or live
+  web                   a page that shows all this, and an API
   list                  the jobs (--state, --name, --tag, --since, --grep)
   show JOB, why JOB     all about one; why it is where it is
   logs [-f] [JOB...]    what they printed, or print
   wait [JOB...]         until they, or all, have ended
   batch [NAME], stats   how far batches are; how jobs went
+  events [-f] [JOB...]  what became of jobs, and by whom
 
   cancel, kill JOB...   end them, with all that they started
   retry JOB...          try them again, now
@@ -104,6 +106,8 @@ MOST_WARNINGS = 100  # of a kind, in status
 EXIT_USAGE, EXIT_FAILED, EXIT_NO_WORKER, EXIT_LATER, EXIT_CONFIG = 2, 1, 3, 75, 78
 EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
 
+RUNNING = [""]  # the command's name
+BY: dict[str, str] = {}  # what the journal says of who moves jobs here, once that was asked
 UNSAID = bytearray()  # what `start` has to say that a full disk didn't take
 MOST_UNSAID = 65_536  # bytes of it that are kept
 
@@ -2329,6 +2333,129 @@ def _stats_row(row: dict) -> list[str]:
     return [row["name"], *counts, f"{row['per_hour']:g}", share, *times]
 
 
+EVENTS = """\
+Print what became of jobs: each change of state, in order, with its time, and by whom: a worker, a command, or by hand.
+
+Usage:
+  queuectl events [options] [--] [<job>...]
+
+Options:
+  -f --follow            Print what happens from now on, until Ctrl-C; behind what --since or --after asks for.
+  --since=<age>          What happened within this time: 90s, 10m, 1h, 7d; an hour without it.
+  --all                  Everything that is kept.
+  --after=<cursor>       What came behind an event, by the "cursor" that --json prints of it.
+  --cursor-file=<file>   Go on where the file says that we were, and write there how far we have come.
+  --json                 One JSON object a line.
+  --spool=<dir>          The spool to use.
+  -h --help              Print this.
+
+Examples:
+  queuectl events -f
+  queuectl events --since 10m k7m3q9
+  queuectl events --json --cursor-file seen | jq -r 'select(.to == "dead") | .job'
+"""
+
+
+def events(words: dict) -> int:
+    from jobspool import audit, journal
+    from jobspool import events as looks
+
+    spool = open_spool(words)
+    if not spool.settings().journal_bytes:
+        raise QueueError("the journal is switched off: queuectl config set journal_bytes 67108864 lets it be written")
+    if words["--after"] is not None and not journal.is_cursor(words["--after"]):
+        raise Wrong(f"--after takes a cursor, as 12:3456, that --json has printed, and not {words['--after']!r}")
+    ids = {find(spool, handle).id for handle in words["<job>"]}
+    if not words["--follow"]:
+        audit.catch_up(spool)
+    cursor, moment = _from_where(spool, words)
+    reader = journal.Reader(spool.root, cursor)
+    with suppress(KeyboardInterrupt):
+        for found in looks.follow(spool, reader) if words["--follow"] else _read_all(reader):
+            shown = [each for each in found if each["job"] and (not ids or each["job"] in ids) and looks.happened(each, moment)]
+            _print_changes(shown, words)
+            if words["--cursor-file"] and found:
+                _keep_cursor(words["--cursor-file"], reader.cursor)
+            if reader.lost:
+                reader.lost = False
+                talk("some events are missing here: they were older than what is kept")
+    return 0
+
+
+def _from_where(spool: Spool, words: dict) -> tuple[str | None, float]:
+    """Return the cursor from which events are read, None for the oldest, and from when on they count (seconds since 1970)."""
+    from jobspool import events as looks
+    from jobspool import journal
+
+    kept = _read_cursor(words["--cursor-file"]) if words["--cursor-file"] else None
+    if cursor := words["--after"] or kept:
+        return cursor, 0.0
+    if words["--all"] or words["--cursor-file"]:
+        return None, 0.0
+    age = _age_in(words, "--since")
+    if words["--follow"] and age is None:
+        return journal.end(spool.root), 0.0
+    moment = time.time() - (3600.0 if age is None else age)
+    return looks.since(spool, moment), moment
+
+
+def _read_all(reader: object) -> Iterator[list[dict]]:
+    while found := reader.read():
+        yield found
+
+
+def _read_cursor(path: str) -> str | None:
+    """Return the cursor that the file holds, None where it isn't there yet. Raises Wrong."""
+    from jobspool import journal
+
+    try:
+        text = _read(path).decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return None
+    if text and not journal.is_cursor(text):
+        raise Wrong(f"{path} holds no cursor: remove it to begin with the oldest event that is kept")
+    return text or None
+
+
+def _keep_cursor(path: str, cursor: str) -> None:
+    from jobspool import durable
+
+    durable.replace(path, f"{path}.{os.getpid()}", f"{cursor}\n".encode(), synced=False)
+
+
+def _print_changes(found: list[dict], words: dict) -> None:
+    if words["--json"]:
+        print_json({**event, "handle": Job(event["job"], "", {}, 0, 0).handle} for event in found)
+    else:
+        for event in found:
+            print(printable(_change_line(event)))
+    sys.stdout.flush()
+
+
+def _change_line(event: dict) -> str:
+    """Return what happened, in words: when, which job, from which state to which, why, and by whom."""
+    from jobspool.job import seconds
+
+    moment = seconds(event["time"])
+    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment)) + f".{int(moment % 1 * 1000):03d}"
+    source, target = event.get("from"), event.get("to")
+    way = f"{source or '':>10} -> {target or ''}" if source != target else f"{source or '':>10}  {event['event']}"
+    return f"{clock}  {short(event['job']):<12}  {way:<25}  {_change_words(event)}".rstrip()
+
+
+def _change_words(event: dict) -> str:
+    said = [f"attempt {event['attempt']}"] if "attempt" in event else []
+    said += [str(event["reason"])] if event.get("reason") else [f"exit {event['exit']}"] if "exit" in event else []
+    said += [f"{word} {span(event[word])}" for word in ("waited", "duration") if isinstance(event.get(word), (int, float))]
+    return ", ".join([*said, _by_whom(event)])
+
+
+def _by_whom(event: dict) -> str:
+    if event.get("by") == "command":
+        return f"by {event.get('user')} (queuectl {event.get('command')})"
+    return {"hand": "by hand", "worker": f"worker {event.get('worker')}"}.get(event.get("by"), f"by the {event.get('by')}")
+
+
 GROUP = """\
 Show the groups of jobs, or change the limits of one: running workers take them up at once.
 
@@ -3243,21 +3370,31 @@ def run_(words: dict) -> int:
     given = record.pop("id", None) if words["--id"] is None else words["--id"]
     spool = open_spool(words)
     record = _with_options(record, _options(words, spool), words)
+    let_through = _hold_interrupts()  # the job may run before we know that it was added
     job = _added_unique(spool, record, _start(words), words) if words["--unique"] is not None else None
     [job] = [job] if job else spool.add_many([(given, record, _start(words))])
-    here = _start_here(spool, job.id) if words["--now"] else None
-    guard = _ended_in_order() if here else nullcontext()
-    if not words["--quiet"]:
-        talk_to_person(f"{short(job.id)} is {'run here' if here else 'in line'}")
-        here or _tell_of_workers(spool)
+    here = None
     try:
-        with guard:
+        let_through()
+        here = _start_here(spool, job.id) if words["--now"] else None
+        if not words["--quiet"]:
+            talk_to_person(f"{short(job.id)} is {'run here' if here else 'in line'}")
+            here or _tell_of_workers(spool)
+        with _ended_in_order() if here else nullcontext():
             return _follow_to_end(spool, job, words["--quiet"])
     except KeyboardInterrupt:
         return _interrupted(spool, job.id, words)
     finally:
         if here:
             here.end()
+
+
+def _hold_interrupts() -> Callable[[], object]:
+    """Let a Ctrl-C wait, until what is returned is called."""
+    import signal
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    return lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_here(spool: Spool, id: str) -> object:
@@ -3356,6 +3493,78 @@ def _complete(words: list[str]) -> list[str]:
     return complete(words, usages, OTHER_NAMES, lambda states, most: _newest(Spool(find_root()[0]), states, most))
 
 
+WEB = """\
+Serve a page that shows the spool and does what the commands do, and its JSON API, until it is stopped.
+
+Usage:
+  queuectl web [options] [--allow-host=<name>]...
+
+It is for this machine alone, and for who has the token: the link that it prints has that in it. queuectl-web(7) tells about the
+API, and how to put it behind nginx with TLS.
+
+Options:
+  --port=<n>            Listen at this port; 0, as without it: at one that is free.
+  --host=<address>      Listen there instead of 127.0.0.1, where others may reach it.
+  --socket=<path>       Listen at a unix socket instead.
+  --open                Open the link in a browser.
+  --read-only           Only show.
+  --allow-host=<name>   Who asks may call us so, too, as a proxy does; may be repeated.
+  --behind-proxy        Who asks is a proxy: X-Forwarded-Proto says whether TLS is spoken to it. Always so at a socket.
+  --token-file=<path>   The token is there, or is to be; else web.token in the spool.
+  --spool=<dir>         The spool to use.
+  -h --help             Print this.
+
+Examples:
+  queuectl web --open
+  queuectl web --port 8080 --read-only
+  queuectl web --socket /run/queuectl/web.sock --allow-host queue.example.org
+"""
+
+
+def web(words: dict) -> int:
+    try:
+        from jobspool.web import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("jobspool"):
+            raise
+        raise QueueError(f"queuectl web needs {error.name}, which is not installed: pip install 'queuectl[web]'") from None
+    host, port = words["--host"] or "127.0.0.1", _port_of(words)
+    if words["--socket"] is not None and (words["--host"] is not None or words["--port"] is not None):
+        raise Wrong("give either --socket, or --host and --port")
+    spool = open_spool(words)
+    if words["--socket"] is None and not serve.is_loopback(host):
+        talk(f"others can reach {host}, and what is said there is not encrypted: put nginx before it, see queuectl-web(7)")
+    hosts, path = tuple(words["--allow-host"]), words["--token-file"]
+    options = serve.Options(
+        host, port, words["--socket"], hosts, words["--read-only"], words["--behind-proxy"], path, __version__
+    )
+
+    def tell(link: str, once: str) -> None:
+        where = f"{os.path.abspath(words['--socket'])}: " if words["--socket"] is not None else ""
+        print(f"{where}{link}", flush=True)
+        talk_to_person(f"serving {spool.root}: Ctrl-C ends it")
+        if words["--open"]:
+            _open_browser(once)
+
+    serve.serve(spool, options, tell)
+    return 0
+
+
+def _port_of(words: dict) -> int:
+    text = words["--port"] or "0"
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65_535:
+        raise Wrong(f"--port takes a number from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _open_browser(link: str) -> None:
+    """Have the link opened, which is good once: who sees our words, sees it used."""
+    import webbrowser
+
+    if not webbrowser.open(link):
+        talk("no browser was found: open the link by hand")
+
+
 # ---- words in
 
 COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
@@ -3368,6 +3577,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "status": (STATUS, status),
     "list": (LIST, list_),
     "top": (TOP, top),
+    "web": (WEB, web),
     "show": (SHOW, show),
     "logs": (LOGS, logs),
     "why": (WHY, why),
@@ -3384,6 +3594,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "group": (GROUP, group),
     "batch": (BATCH, batch),
     "stats": (STATS, stats),
+    "events": (EVENTS, events),
     "schedule": (SCHEDULE, schedule),
     "pause": (PAUSE, pause),
     "resume": (RESUME, resume),
@@ -3397,7 +3608,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "doctor": (DOCTOR, doctor),
     "completion": (COMPLETION, completion),
 }
-LASTING = ("start", "restart", "run", "wait", "logs", "top")
+LASTING = ("start", "restart", "run", "wait", "logs", "top", "events", "web")
 OTHER_NAMES = {"fsck": "doctor", "watch": "top"}
 INSTEAD = {  # what people try, and what does it
     "remove": ": queuectl rm forgets a job",
@@ -3502,6 +3713,7 @@ def run(argv: list[str]) -> int:
         instead = INSTEAD.get(name) or f"{did_you_mean(name, COMMANDS, ':')} `queuectl --help` lists them"
         raise Wrong(f"unknown {kind} {name!r}{instead}")
     usage, function = COMMANDS[name]
+    RUNNING[0] = name
     if name in LASTING:
         import gc
 
@@ -3671,9 +3883,17 @@ def open_spool(words: dict) -> Spool:
     if words["--spool"] == "":
         raise Wrong("--spool needs a directory, and is empty")
     spool = Spool.open(words["--spool"])
+    spool.by = _by_this_command
     if spool.made:
         talk(f"made a spool for you at {spool.root}")
     return spool
+
+
+def _by_this_command() -> dict[str, str]:
+    """Return what the journal says of who moves jobs here."""
+    if not BY:
+        BY.update(by="command", user=person(), command=RUNNING[0])
+    return BY
 
 
 def find(spool: Spool, handle: str, first: str | None = None) -> Job:
