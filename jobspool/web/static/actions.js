@@ -12,6 +12,10 @@ const PAST = {
   retry: "is tried again", cancel: "is cancelled", hold: "is held", release: "is released", front: "is next in line", back: "is last in line",
   kill: "got the signal", copy: "was copied", rm: "is removed", priority: "has its new priority",
 };
+const LABELS = {
+  retry: "Retry", cancel: "Cancel", kill: "Signal", hold: "Hold", release: "Release", front: "Run next", back: "Run last",
+  priority: "Priority", edit: "Edit", copy: "Copy", rm: "Remove",
+}; // short, as buttons are
 export const KEYS = { retry: "r", edit: "e", cancel: "c", hold: "h", copy: "y" };
 
 const QUESTIONS = {
@@ -96,11 +100,11 @@ export function actionList(actions, act) {
   if (live.readOnly) return h("p.quiet", "This page only shows; the command line does more.");
   const row = (action) => h("li", { "data-key": action.verb },
     h("button", { type: "button", class: action.verb === "rm" || action.verb === "cancel" ? "danger" : action.verb === "retry" ? "first" : "", onclick: () => act(action) },
-      action.label, KEYS[action.verb] && h("kbd", { "aria-hidden": "true" }, KEYS[action.verb])),
+      LABELS[action.verb] ?? action.label, KEYS[action.verb] && h("kbd", { "aria-hidden": "true" }, KEYS[action.verb])),
     commandLine(action.command));
   const others = actions.filter((action) => !action.possible && action.why);
   return h("div", {}, h("ul.acts", {}, possible(actions).map(row)),
-    others.length > 0 && h("details.quiet", {}, h("summary", "not now"), h("ul.plainlist", {}, others.map((each) => h("li", `${each.label}: ${printable(each.why)}`)))));
+    others.length > 0 && h("details.quiet", {}, h("summary", "not now"), h("ul.plainlist", {}, others.map((each) => h("li", `${LABELS[each.verb] ?? each.label}: ${printable(each.why)}`)))));
 }
 
 const possible = (actions) => actions.filter((action) => action.possible);

@@ -23,6 +23,8 @@ export class Live extends EventTarget {
     trouble.addEventListener("shut", () => this.#shut());
     document.addEventListener("visibilitychange", () => this.#seen());
     addEventListener("online", () => this.#again(0));
+    addEventListener("pagehide", () => this.#rest()); // a page that is kept for "back" would keep its connection
+    addEventListener("pageshow", (event) => event.persisted && this.#try());
     await this.#try();
   }
 
@@ -109,10 +111,12 @@ export class Live extends EventTarget {
       if (!this.#source && this.link !== "shut") this.#try();
       return;
     }
-    this.#timer = setTimeout(() => {
-      this.#missed = true;
-      this.#close();
-    }, HIDDEN);
+    this.#timer = setTimeout(() => this.#rest(), HIDDEN);
+  }
+
+  #rest() {
+    this.#missed = true;
+    this.#close();
   }
 
   #shut() {

@@ -75,6 +75,7 @@ export class Log {
     this.running = running;
     this.#draw = inFrame(() => this.#flush());
     this.#build(label);
+    addEventListener("pagehide", () => this.#unfollow(), { signal: this.#stop.signal });
   }
 
   #build(label) {
