@@ -31,6 +31,7 @@ BEYOND_GRACE = 10.0  # seconds beyond a job's grace, in which its processes have
 MOST_ROUNDS = 10  # in which a job may move under our hands
 ROUND = 0.05  # seconds between two looks for processes
 EDITED = "edited by"  # begins the reason for which an editor holds a job
+UNDONE = "undone"  # what the journal says of a deed that is taken back
 OF_ONE_LIFE = ("attempts", "hold", "cancelled")  # words of a record that a copy doesn't have, and no editor shows
 
 
@@ -185,6 +186,7 @@ def mend(spool: Spool, job: Job, record: dict, settings: Settings) -> None:
     if odd := _oddity(spool, job, settings):
         raise QueueError(f"{job.id} is not edited: {odd}")
     durable.replace(path, spool.spare(), written(record), spool.file_mode(settings))
+    spool.note("changed", [job.id], job.state, job.state, settings)
 
 
 def put_back(spool: Spool, before: Job, state: str, settings: Settings) -> None:
@@ -196,12 +198,14 @@ def put_back(spool: Spool, before: Job, state: str, settings: Settings) -> None:
     if job is None:
         raise NoSuchJob(f"{before.id} is no longer in {state}/: it can't be put back")
     if before.state != state:
-        job = spool.move(job, before.state)
+        job = spool.move(job, before.state, reason=UNDONE)
     if not _rewrite(spool, job, lambda _: before.record, settings, before.mtime):
         try:
             durable.stamp(spool.path(before.state, before.id), before.mtime)
         except FileNotFoundError:
             raise NoSuchJob(f"{before.id} is no longer in {before.state}/: somebody was quicker") from None
+    if before.state == state:
+        spool.note("changed", [job.id], state, state, settings, reason=UNDONE)
 
 
 def restore(spool: Spool, job: Job, content: bytes, mode: int) -> None:
@@ -211,7 +215,8 @@ def restore(spool: Spool, job: Job, content: bytes, mode: int) -> None:
     try:
         durable.stamp(descriptor, job.mtime)
         durable.sync(descriptor)
-        durable.move(spare, spool.path(job.state, job.id))
+        with spool.noting("moved", job.id, None, job.state, reason=UNDONE):
+            durable.move(spare, spool.path(job.state, job.id))
     except OSError as error:
         durable.remove(spare)
         if isinstance(error, FileExistsError):

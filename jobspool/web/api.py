@@ -7,14 +7,15 @@ from collections import namedtuple
 
 from starlette.responses import Response, StreamingResponse
 
+from jobspool import journal
 from jobspool.errors import TryAgain
 from jobspool.states import STATES, state_named
-from jobspool.web import dead, deeds, live, logfiles, looks, rows, search
+from jobspool.web import dead, deeds, history, live, logfiles, looks, rows, search
 from jobspool.web.problems import Problem, wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from starlette.requests import Request
 
@@ -92,14 +93,15 @@ async def status(site: Site, request: Request) -> Response:
     return as_json(await site.answer("status", lambda: looks.status(site)))
 
 
-@route("GET", "/jobs", "A page of jobs, the newest first", ("state", "q", "sort", "limit", "after"))
+@route("GET", "/jobs", "A page of jobs, the newest first", ("state", "q", "reason", "sort", "limit", "after"))
 async def jobs(site: Site, request: Request) -> Response:
     given = request.query_params
     states, newest = _states(given.get("state", "all")), _newest(given.get("sort", "new"))
     limit = _limit(given.get("limit", "50"))
     after = search.opened(given["after"]) if given.get("after") else None
+    words = search.Words(given.get("q", ""), given.get("reason"))
     key = ("jobs", request.scope["query_string"])
-    make = lambda: search.page(site, states, given.get("q", ""), newest, limit, after)  # noqa: E731 - it is short
+    make = lambda: search.page(site, states, words, newest, limit, after)  # noqa: E731 - it is short
     return as_json(await site.answer(key, make))
 
 
@@ -138,7 +140,7 @@ def _whole(site: Site, handle: str) -> dict:
             known = rows.whole(site.spool, found, settings)
         except FileNotFoundError:
             continue  # RACE: it has moved on
-        events = site.pulse.events_of(found.id, MOST_OF_A_JOB)
+        events = history.of_job(site.spool.root, found.id, MOST_OF_A_JOB)
         actions = rows.actions(found, site.read_only)
         return {**known, "events": events, "children": looks.children(site, found.id), "actions": actions}
     raise TryAgain(f"{handle} moves while it is looked at: try again")
@@ -308,21 +310,26 @@ async def search_log(site: Site, request: Request) -> Response:
     return said(await site.work(logfiles.search, path, text, most))
 
 
-@route("GET", "/events", "What happens, as server-sent events; or what has happened, as JSON", ("cursor", "limit"))
+@route("GET", "/events", "What happens, as server-sent events; or what has happened, as JSON", ("cursor", "last", "limit"))
 async def events(site: Site, request: Request) -> Response:
-    cursor = request.headers.get("last-event-id") or request.query_params.get("cursor")
+    cursor = request.query_params.get("cursor") or request.headers.get("last-event-id")
+    if cursor and not journal.is_cursor(cursor):
+        raise wrong(f"{cursor[:50]!r} is no cursor: they are as 12:3456, and each event has one")
     if "text/event-stream" in request.headers.get("accept", ""):
         return StreamingResponse(_told(site, cursor), 200, STREAM, "text/event-stream")
-    most = _limit(request.query_params.get("limit", "1000"), MOST_EVENTS)
     await site.pulse.fresh()
-    return said(await site.work(site.pulse.since, cursor, most))
+    if last := request.query_params.get("last"):
+        return said(await site.work(history.newest, site.spool.root, _limit(last, MOST_EVENTS)))
+    most = _limit(request.query_params.get("limit", "1000"), MOST_EVENTS)
+    return said(await site.work(history.since, site.spool.root, cursor, most))
 
 
-async def _told(site: Site, cursor: str | None) -> object:
+async def _told(site: Site, cursor: str | None) -> AsyncIterator[bytes]:
     """Yield what was missed behind the cursor, and then what happens."""
     number = site.pulse.number
     yield b"retry: 1000\n\n"
     if cursor:
-        yield live.message("change", await site.work(site.pulse.caught_up, cursor))
+        missed = await site.work(history.caught_up, site.spool.root, cursor, live.SHOWN)
+        yield live.message("change", {**missed, "counts": site.catalogue.counts()})
     async for message in site.pulse.messages(number):
         yield message

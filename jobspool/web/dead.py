@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from jobspool import hands, say
+from jobspool import hands
 from jobspool.errors import QueueError
 from jobspool.job import iso
 from jobspool.states import DEAD
-from jobspool.web import deeds
+from jobspool.web import deeds, rows
 from jobspool.web.catalogue import id_in
 from jobspool.web.problems import wrong
 
@@ -21,7 +21,6 @@ MOST_READ = 5000  # files of one request
 MOST_KNOWN = 200_000  # jobs, the newest, whose reasons are remembered
 MOST_AT_ONCE = 1000  # jobs that one request retries or removes
 EXAMPLES = 5
-LONGEST = 200  # characters of a reason, as far as it tells groups apart
 
 
 class Reasons:
@@ -64,7 +63,7 @@ class Reasons:
                 break
             read += 1
             if job := site.spool.read(DEAD, id, most):
-                self._known[id] = (say.why_dead(job)[:LONGEST], job.mtime)
+                self._known[id] = (rows.died_of(job), job.mtime)
         return [id for id in ids if id in self._known], complete
 
 

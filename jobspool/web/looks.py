@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from itertools import islice
 
-from jobspool import roster, say
+from jobspool import roster, say, vital
 from jobspool.errors import BrokenConfig
-from jobspool.job import iso, seconds
+from jobspool.job import iso
 from jobspool.spool import PAUSED
 from jobspool.states import FAILED, PENDING, PROCESSING, STATES
 from jobspool.trouble import told
@@ -52,8 +52,13 @@ def status(site: Site) -> dict:
 
 
 def _times(site: Site) -> dict:
-    """Return since when the oldest pending job waits, and when the next failed one is due."""
+    """Return since when the oldest pending job waits, and when the next failed one is due: by a supervisor, or a look."""
+    if known := vital.read(site.spool):
+        return {word: None if known[key] is None else iso(known[key]) for word, key in TIMES}
     return {"oldest_pending": _earliest(site, PENDING), "next_due": _earliest(site, FAILED)}
+
+
+TIMES = (("oldest_pending", "oldest"), ("next_due", "next_due"))
 
 
 def _earliest(site: Site, state: str) -> str | None:
@@ -121,11 +126,9 @@ def schedules(site: Site) -> dict:
 
 def failures(site: Site) -> dict:
     """Return the failures of the last hour by their reasons, those of most first."""
-    since = site.spool.now() - AN_HOUR
     kinds: dict[str, list[dict]] = {}
-    for event in list(site.pulse.failures):
-        if seconds(event["time"]) >= since:
-            kinds.setdefault(event.get("reason") or "no reason on record", []).append(event)
+    for event in site.pulse.failures(site.spool.now() - AN_HOUR):
+        kinds.setdefault(event.get("reason") or "no reason on record", []).append(event)
     found = [
         {
             "reason": reason,

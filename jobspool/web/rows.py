@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     from jobspool.spool import Spool
 
 LONGEST_COMMAND = 200  # characters in a row
+LONGEST_REASON = 200  # characters, as far as a reason tells groups apart
 MOST_TEXT = 2_097_152  # bytes of a file's content that are shown
 
 # verb: label, states it is for, the word of the command. What more keeps it from being done, why_not() knows.
 VERBS = {
-    "retry": ("Try again now", (FAILED, DEAD), "retry"),
+    "retry": ("Retry", (FAILED, DEAD), "retry"),
     "cancel": ("Cancel", (PENDING, FAILED, PROCESSING), "cancel"),
-    "kill": ("Send a signal", (PROCESSING,), "kill"),
+    "kill": ("Signal", (PROCESSING,), "kill"),
     "hold": ("Hold", (PENDING, FAILED), "hold"),
     "release": ("Release", (PENDING, FAILED), "release"),
     "front": ("Run next", (PENDING,), "front"),
     "back": ("Run last", (PENDING,), "back"),
-    "priority": ("Change priority", (PENDING, FAILED), "priority"),
+    "priority": ("Priority", (PENDING, FAILED), "priority"),
     "edit": ("Edit", (PENDING, FAILED, DONE, DEAD), "edit"),
-    "copy": ("Add a copy", (PENDING, PROCESSING, DONE, FAILED, DEAD), "again"),
+    "copy": ("Copy", (PENDING, PROCESSING, DONE, FAILED, DEAD), "again"),
     "rm": ("Remove", (PENDING, FAILED, DONE, DEAD), "rm"),
 }
 FOR_ANY_FILE = ("cancel", "edit", "rm", "kill", "front", "back")  # also for what is no whole job
@@ -73,6 +74,11 @@ def reason(job: Job) -> str | None:
     if job.state == DEAD:
         return say.why_dead(job)
     return job.attempts[-1].get("reason") if job.attempts else None
+
+
+def died_of(job: Job) -> str:
+    """Return the reason that dead jobs are grouped by, "" of one that isn't dead."""
+    return say.why_dead(job)[:LONGEST_REASON] if job.state == DEAD else ""
 
 
 def whole(spool: Spool, job: Job, settings: Settings) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 from fnmatch import fnmatchcase
 
 from jobspool.job import Job
@@ -20,28 +21,49 @@ MOST_ROWS = 500
 
 
 class Words:
-    """What somebody typed: `tag:x`, `name:glob*`, `reason:text`, `command:text`, `group:`, `batch:`, `id:`, and plain words."""
+    """What somebody typed: `tag:x`, `name:glob*`, `reason:text`, `command:text`, `group:`, `batch:`, `id:`, and plain words.
 
-    def __init__(self, text: str) -> None:
+    `reason`: only what died of exactly that, as the groups of dead jobs tell it.
+    """
+
+    def __init__(self, text: str, reason: str | None = None) -> None:
+        self.reason = reason
         self.plain: list[str] = []
         self.named: list[tuple[str, str]] = []
-        for word in text.split():
+        for word in _split(text):
             name, colon, value = word.partition(":")
             if colon and value and name in TESTS:
                 self.named.append((name, value))
             else:
                 self.plain.append(word.lower())
 
+    @property
+    def fit_all(self) -> bool:
+        """Whether nothing was typed."""
+        return not self.plain and not self.named and self.reason is None
+
     def fit_id(self, id: str) -> bool:
         """Tell whether the id alone shows that the job fits."""
-        return not self.named and all(word in id for word in self.plain)
+        return not self.named and self.reason is None and all(word in id for word in self.plain)
 
     def fit(self, job: Job) -> bool:
         """Tell whether the job fits all of them."""
+        if self.reason is not None and rows.died_of(job) != self.reason:
+            return False
         if not all(TESTS[name](job, value) for name, value in self.named):
             return False
         said = f"{job.id}\0{job.record.get('name', '')}\0{job.command}".lower() if self.plain else ""
         return all(word in said for word in self.plain)
+
+
+def _split(text: str) -> list[str]:
+    """Return the words, which may be quoted as in a shell; a quote that isn't closed yet is being typed."""
+    for end in ("", '"', "'"):
+        try:
+            return shlex.split(text + end)
+        except ValueError:
+            continue
+    return text.split()
 
 
 def _has(text: str | None, part: str) -> bool:
@@ -59,10 +81,9 @@ TESTS = {
 }
 
 
-def page(site: Site, states: tuple[str, ...], text: str, newest: bool, limit: int, after: str | None) -> dict:
+def page(site: Site, states: tuple[str, ...], words: Words, newest: bool, limit: int, after: str | None) -> dict:
     """Return a page of the jobs in these states that fit, and where the next page begins."""
-    words = Words(text)
-    find = _search if words.plain or words.named else _all
+    find = _all if words.fit_all else _search
     jobs, following, searched, cut = find(site, states, words, newest, limit, after)
     settings = site.spool.settings_or_default()
     return {
@@ -96,7 +117,7 @@ def _search(
             id = id_in(key)
             by_id = words.fit_id(id)
             if not by_id and read >= MOST_READ:
-                if words.named:
+                if words.named or words.reason is not None:
                     return jobs, key, searched, True
                 cut = True
                 continue

@@ -73,7 +73,7 @@ class Serving(Server):
 
     def __init__(self, spool: Spool, guard: Guard, listener: socket.socket, version: str, ready: Callable[[], None]) -> None:
         catalogue = Catalogue(spool)
-        pulse = Pulse(catalogue, None, self._die)
+        pulse = Pulse(catalogue, self._die)
         self.site = Site(spool, catalogue, pulse, version=version, read_only=guard.read_only)
         self._listener, self._ready = listener, ready
         self._bug: BaseException | None = None
