@@ -54,6 +54,20 @@ class Lines {
     this.done = [];
     return done;
   }
+
+  /** Forget all but MOST_LINES of what was read: those around the offset `around`, or, where that is null, the last. */
+  keep(around) {
+    const extra = this.done.length - MOST_LINES;
+    if (extra <= 0) return;
+    const at = around === null ? extra : this.done.findIndex((line) => line.offset > around) - MOST_LINES / 2;
+    const from = Math.min(extra, Math.max(0, at < -MOST_LINES / 2 ? extra : at));
+    if (from < extra) {
+      this.end = this.begin = this.done[from + MOST_LINES].offset;
+      this.rest = new Uint8Array();
+      this.open = null;
+    }
+    this.done = this.done.slice(from, from + MOST_LINES);
+  }
 }
 
 /** One log in the page: `element`. close() ends what it does. */
@@ -120,21 +134,22 @@ export class Log {
 
   // ---- a window of it
 
-  async #show(from, most = WINDOW) {
+  /** Show what stands from the offset `from` on; of more lines than can be shown, those around the offset `around`. */
+  async #show(from, around = null) {
     this.#unfollow();
     this.#window.abort();
     const signal = (this.#window = new AbortController()).signal;
     let part;
     try {
-      part = this.#total || this.running ? await bytesOf(this.path, from, from + most, signal) : { bytes: new Uint8Array(), start: 0, total: 0 };
+      part = this.#total ? await bytesOf(this.path, from, from + WINDOW, signal) : { bytes: new Uint8Array(), start: 0, total: 0 };
     } catch (error) {
       if (error.name !== "AbortError") this.#tellNothing(error);
       return;
     }
-    this.#begin(part);
+    this.#begin(part, around);
   }
 
-  #begin({ bytes, start, total }) {
+  #begin({ bytes, start, total }, around = null) {
     this.#total = total;
     const skipped = start === 0 ? 0 : bytes.indexOf(10) + 1; // the line that the window begins in
     this.#start = start + skipped;
@@ -142,6 +157,8 @@ export class Log {
     this.#open = null;
     this.text.replaceChildren();
     this.#lines.feed(bytes.subarray(skipped));
+    this.#lines.keep(around);
+    this.#start = this.#lines.done[0]?.offset ?? this.#start;
     this.#flush();
     if (!total) this.text.replaceChildren(h("p.quiet.nothing", this.running ? "nothing printed yet" : "it printed nothing"));
   }
@@ -154,7 +171,7 @@ export class Log {
 
   async #showEarlier() {
     const old = this.#start;
-    await this.#show(Math.max(0, old - WINDOW / 2));
+    await this.#show(Math.max(0, old - WINDOW / 2), old);
     this.#lineAt(old - 1)?.scrollIntoView({ block: "end" });
   }
 
@@ -310,7 +327,7 @@ export class Log {
   async #go(offset) {
     if (offset < this.#start || offset >= this.#lines.end) {
       this.follow.checked = false;
-      await this.#show(Math.max(0, offset - WINDOW / 2));
+      await this.#show(Math.max(0, offset - WINDOW / 2), offset);
     }
     this.#jumped = true;
     for (const line of this.text.querySelectorAll(".here")) line.classList.remove("here");
