@@ -30,7 +30,9 @@ def shop(tmp_path_factory):
 def opened(driver, served):
     window = Window(driver, served)
     yield window
-    assert window.faults() == []
+    faults = window.faults()
+    driver.get("about:blank")
+    assert faults == []
 
 
 @pytest.fixture

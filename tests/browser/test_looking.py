@@ -35,7 +35,8 @@ def test_a_plot_can_be_read_as_a_table(view, shop):
     spool.add("true")
     view.open("/")
     view.see("1 added", ".plots")
-    view.click(".plot summary")
+    view.run("document.querySelector('.plot summary').focus()")
+    view.press("\ue007")
     view.until(lambda: view.count(".plot:first-child tbody tr") == 60, "a row for each minute")
     assert "0 done, 0 failed, 1 added" in view.run("return document.querySelector('.canvas').getAttribute('aria-label')")
 

@@ -99,7 +99,9 @@ class Window:
         driver.delete_all_cookies()
         driver.get_log("browser")
         self.wide(1280)
+        self.theme("dark")
         driver.get(served.link)
+        driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 1, "y": 1})
 
     # ---- looking
 
