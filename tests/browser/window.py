@@ -206,6 +206,11 @@ class Window:
 
     # ---- what must never be
 
+    def leave(self):
+        """Look away, and forget what was said until then."""
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
+
     def faults(self):
         """What the page did that it must not: errors, breaches of its policy, requests to others."""
         from selenium.common.exceptions import WebDriverException
@@ -215,7 +220,7 @@ class Window:
         with contextlib.suppress(WebDriverException):  # no document of ours is there
             faults += self.run("return window.witness?.violations ?? []")
             asked = self.run("return performance.getEntries().map((entry) => entry.name).filter((name) => /^[a-z]+:/.test(name))")
-            faults += [f"foreign: {name}" for name in asked if not name.startswith((self.web.origin, "blob:", "data:"))]
+            faults += [f"foreign: {name}" for name in asked if not name.startswith((self.web.origin, "blob:", "data:", "about:"))]
         return faults
 
 

@@ -174,10 +174,10 @@ export function open(main, { query, signal, go }) {
     const isOurs = (detail.events ?? []).some((event) => event.to === "dead" || event.from === "dead");
     if (isOurs || detail.dropped) soon();
   }, { signal });
-  live.addEventListener("stale", soon, { signal });
+  live.addEventListener("stale", () => soon(), { signal });
   live.addEventListener("status", () => tellChosen(table.chosen), { signal });
   signal.addEventListener("abort", () => log?.close());
-  soon();
+  soon(0);
 
   const onFocused = (what) => () => {
     const id = JobTable.focused() ?? looked;

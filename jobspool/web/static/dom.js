@@ -70,27 +70,32 @@ export function inFrame(what) {
   };
 }
 
-/** Return a function that runs the async `what` soon: at once the first time, then `gap` ms after it last ended, never beside itself. */
+const SETTLE = 350; // ms: the server answers a question that it has just answered in the same way for a quarter of a second
+
+/**
+ * Return a function that lets the async `what` run soon, however often it is called meanwhile, never beside itself, and not before
+ * `gap` ms after it last ended. What it is called with is the wait until then, in ms.
+ */
 export function atMost(gap, what, signal) {
-  let running = false, again = false, timer = 0;
+  let running = false, again = false, timer = 0, rested = 0;
   const go = async () => {
-    if (signal?.aborted) return;
+    timer = 0;
     running = true;
     again = false;
     try {
       await what();
     } finally {
-      timer = setTimeout(() => {
-        running = false;
-        if (again) go();
-      }, gap);
+      running = false;
+      rested = performance.now() + gap;
+      if (again) soon();
     }
   };
-  signal?.addEventListener("abort", () => clearTimeout(timer));
-  return () => {
+  const soon = (wait = SETTLE) => {
     if (running) again = true;
-    else go();
+    else if (!timer && !signal?.aborted) timer = setTimeout(go, Math.max(wait, rested - performance.now()));
   };
+  signal?.addEventListener("abort", () => clearTimeout(timer));
+  return soon;
 }
 
 /** Whether somebody types there, so that single keys mean letters. */

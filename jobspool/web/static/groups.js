@@ -18,11 +18,10 @@ export function open(main, { signal }) {
       if (error.status || live.link === "live") complain(error);
     }
   }, signal);
-  live.addEventListener("change", look, { signal });
-  live.addEventListener("stale", look, { signal });
+  for (const type of ["change", "stale"]) live.addEventListener(type, () => look(), { signal });
   const timer = setInterval(() => document.hidden || look(), 15_000);
   signal.addEventListener("abort", () => clearInterval(timer));
-  look();
+  look(0);
   return { title: "Groups", search: "" };
 }
 

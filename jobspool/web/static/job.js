@@ -215,14 +215,14 @@ export function open(main, { id, signal, go }) {
     const isOurs = (detail.events ?? []).some((event) => event.job === id);
     if (isOurs || (detail.dropped && seen?.row.state !== "done")) soon();
   }, { signal });
-  live.addEventListener("stale", soon, { signal });
+  live.addEventListener("stale", () => soon(), { signal });
   live.addEventListener("status", () => seen?.running && soon(), { signal });
   const timer = setInterval(() => seen && !document.hidden && soon(), 15_000);
   signal.addEventListener("abort", () => {
     clearInterval(timer);
     log?.close();
   });
-  soon();
+  soon(0);
 
   const key = (verb) => () => {
     const action = seen?.actions?.find((each) => each.verb === verb && each.possible);

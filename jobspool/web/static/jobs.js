@@ -51,7 +51,7 @@ export function open(main, { query, signal, go }) {
     soon();
   }, { signal });
   live.addEventListener("status", tell, { signal });
-  live.addEventListener("stale", look, { signal });
+  live.addEventListener("stale", () => look(), { signal });
   const timer = setInterval(() => !isUsed() && !document.hidden && look(), 20_000);
   signal.addEventListener("abort", () => clearInterval(timer));
   set(main, "aria-busy", "true");

@@ -3,6 +3,7 @@
 import { Problem, get, trouble, url } from "./api.js";
 
 const FIRST_WAIT = 500, LONGEST_WAIT = 10_000; // ms before it is opened anew
+const FIRST = 500; // ms that the first view waits for the stream: what it reads then is followed from there
 const HIDDEN = 5000; // ms after which a page that nobody sees lets its connection go
 
 /**
@@ -26,6 +27,14 @@ export class Live extends EventTarget {
     addEventListener("pagehide", () => this.#rest()); // a page that is kept for "back" would keep its connection
     addEventListener("pageshow", (event) => event.persisted && this.#try());
     await this.#try();
+    if (!this.#source) return;
+    await new Promise((resolve) => {
+      this.addEventListener("link", resolve, { once: true });
+      setTimeout(() => {
+        this.#missed ||= this.link !== "live";
+        resolve();
+      }, FIRST);
+    });
   }
 
   get readOnly() {

@@ -35,7 +35,7 @@ export function open(main, { signal }) {
     look();
   }, { signal });
   live.addEventListener("status", draw, { signal });
-  live.addEventListener("stale", look, { signal });
+  live.addEventListener("stale", () => look(), { signal });
   const timer = setInterval(() => {
     workers.tick();
     waits.tick();
@@ -44,7 +44,7 @@ export function open(main, { signal }) {
   signal.addEventListener("abort", () => clearInterval(timer));
   log.begin(signal);
   draw();
-  look();
+  look(0);
   return { title: "Overview" };
 }
 
