@@ -117,7 +117,7 @@ async def _tell(problem: Problem, scope: dict, send: Send) -> None:
     """Send the problem: as a page to who looks at one, else as JSON."""
     is_page = not scope["path"].startswith(("/api/", "/metrics")) and scope["method"] in ("GET", "HEAD")
     text = NO_COOKIE if problem.status == 401 else problem.said["detail"]
-    page = STRANGER.format(title=html.escape(problem.said["title"]), text=html.escape(text)).encode()
+    page = STRANGER.format(title=html.escape(problem.said["title"]), text=html.escape(text)).encode("utf-8", "replace")
     body, kind = (page, b"text/html; charset=utf-8") if is_page else (problem.body(), MEDIA)
     headers = [*ALWAYS, *problem.headers, (b"content-type", kind), (b"cache-control", b"no-store")]
     if problem.status == 401:

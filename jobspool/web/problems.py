@@ -22,7 +22,6 @@ from jobspool.trouble import MAY_PASS, told
 
 MEDIA = b"application/problem+json"
 NAME = "urn:queuectl:problem:"
-MOST_CANDIDATES = 20  # jobs that a handle may mean, and that are told
 
 # kind of error: (status, name, title). The first that fits counts.
 KINDS = (
@@ -73,7 +72,7 @@ def _of_disk(error: OSError, root: str) -> Problem:
 def _more(error: Exception) -> dict:
     """Return what a program may want to know of the error beside its words."""
     if isinstance(error, AmbiguousJob):
-        return {"candidates": [{"state": state, "id": id} for state, id in error.candidates[:MOST_CANDIDATES]]}
+        return {"candidates": [{"state": state, "id": id} for state, id in error.candidates]}
     if not isinstance(error, NotAJob):
         return {}
     said, more = str(error), {}
