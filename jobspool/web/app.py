@@ -8,6 +8,8 @@ import json
 import os
 from urllib.parse import unquote_to_bytes
 
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
@@ -107,6 +109,8 @@ async def _routed(router: Router, site: Site, scope: dict, receive: Callable, se
         if begun:
             raise
         await _tell(error if isinstance(error, Problem) else of_error(error, site.spool.root), scope, send)
+    except ClientDisconnect:
+        return  # who asked has gone before he had said all
     except Exception:
         if not begun:
             await _tell(Problem(500, "bug", "That is a bug", "the one who runs `queuectl web` sees a traceback"), scope, send)
@@ -185,6 +189,13 @@ def _by_method(site: Site, methods: dict[str, Callable]) -> Callable:
 
 class Static(StaticFiles):
     """The page's files, as they lie; looked at anew each time, as the browser asks whether they are still the same."""
+
+    async def get_response(self, path: str, scope: dict) -> Response:
+        """Return the file. Raises Problem where there is none of that name."""
+        try:
+            return await super().get_response(path, scope)
+        except (HTTPException, ValueError):  # the latter for a NUL
+            raise Problem(404, "no-such-file", "There is no such file", "the page has none of that name") from None
 
     def file_response(self, *words: object, **more: object) -> Response:
         """Return the file, to be asked for again."""
