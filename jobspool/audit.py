@@ -78,7 +78,10 @@ def _audit(spool: Spool, settings: Settings, patience: float) -> int:
     _follow(spool.root, known, book)
     count, unsettled = _look(spool, settings, known, book)
     if unsettled and patience:
+        parent = os.getppid()
         time.sleep(patience)
+        if os.getppid() != parent:
+            return count  # whoever wanted this is dead, and the spool may be no more
         more, unsettled = _look(spool, settings, known, book)
         count += more
     _correct(spool, settings, known, book)
@@ -119,18 +122,28 @@ class Auditor:
         self._began = 0.0
         self._seen: tuple | None = None  # what the spool looked like then
 
-    def begin(self) -> None:
-        """See what hands did before we started, where that takes no longer than an instant. Raises OSError."""
-        known = (f"{self._spool.root}/{name}" for name in (*STATES, KNOWN))
-        if sum(os.stat(path).st_size for path in known if os.path.exists(path)) + journal.size(self._spool.root) < SMALL:
+    def begin(self) -> Known | None:
+        """See what hands did before we started, and return what is known then; None where that takes longer, or can't be done."""
+        try:
+            if _weight(self._spool.root) > SMALL:
+                return None
             audit(self._spool, patience=0)
+        except OSError:
+            return None  # a disk that fails is told of by who needs it
+        return _load(self._spool.root)
 
     def step(self, settings: Settings, clock: float) -> None:
-        """Begin an audit if it is time to, and anything has changed since the last one. Raises OSError."""
+        """Begin an audit if it is time to, and anything has changed since the last one."""
         if self._pid and os.waitpid(self._pid, os.WNOHANG)[0]:
             self._pid, self._at = 0, clock + max(self._every, 50 * (clock - self._began - SETTLED))
         if self._pid or clock < self._at or not settings.journal_bytes:
             return
+        try:
+            self._begin_beside(clock)
+        except OSError:
+            self._at = clock + self._every  # a disk, or a machine, that fails is told of by who needs it
+
+    def _begin_beside(self, clock: float) -> None:
         looks = (_mtimes(self._spool), journal.end(self._spool.root))
         if looks != self._seen:
             self._seen, self._began = looks, clock
@@ -146,10 +159,19 @@ class Auditor:
             self._pid = 0
 
 
+def _weight(root: str) -> int:
+    """Return how many bytes an audit goes through, or takes from the disk, about."""
+    known = (f"{root}/{name}" for name in (*STATES, KNOWN))
+    return sum(os.stat(path).st_size for path in known if os.path.exists(path)) + journal.size(root)
+
+
 def audit_beside(root: str) -> None:
-    """Make an audit in a process of its own, at the lowest priority."""
+    """Make an audit in a process of its own, at the lowest priority. Where the disk fails, the next one will do."""
     os.nice(19)
-    audit(Spool(root))
+    try:
+        audit(Spool(root))
+    except OSError:
+        pass  # the supervisor tells of the disk
 
 
 def _follow(root: str, known: Known, book: Ledger) -> None:
