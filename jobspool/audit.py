@@ -147,9 +147,13 @@ class Auditor:
 
 
 def audit_beside(root: str) -> None:
-    """Make an audit in a process of its own, at the lowest priority."""
+    """Make an audit in a process of its own, at the lowest priority, and see how large the spool is, where that is to be seen."""
+    from jobspool import size
+
     os.nice(19)
-    audit(Spool(root))
+    spool = Spool(root)
+    audit(spool)
+    size.measured(spool)
 
 
 def _follow(root: str, known: Known, book: Ledger) -> None:
