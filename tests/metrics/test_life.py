@@ -8,7 +8,7 @@ import pytest
 from kit import comes_to, drop, everyone, pool, until, until_it_runs, workers
 from metrics.conftest import told
 
-from jobspool import hands, metrics, size
+from jobspool import config, hands, metrics, size
 
 
 def ended(found, *labels):
@@ -40,9 +40,15 @@ def test_where_the_journal_was_removed_they_begin_anew(spool):
     assert (told(spool)["enqueued_total",], told(spool)["jobs", "pending"]) == (0, 1)
 
 
-def test_with_no_journal_what_tells_of_now_is_there_all_the_same(spool):
-    from jobspool import config
+def test_many_files_that_hands_bring_at_once_are_all_counted_also_where_the_journal_keeps_fewer(spool):
+    config.change(spool.root, "journal_bytes", 100_000, spool.spare(), 0o600)
+    for number in range(5000):
+        drop(spool, f"j{number}", {"command": "true"}, "done")
+    until(lambda: told(spool)["jobs", "done"] == 5000, "all to be counted")
+    assert told(spool)["enqueued_total",] == 5000
 
+
+def test_with_no_journal_what_tells_of_now_is_there_all_the_same(spool):
     config.change(spool.root, "journal_bytes", 0, spool.spare(), 0o600)
     spool.add("true")
     found = told(spool)
