@@ -6,12 +6,15 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from kit import QUEUECTL, queuectl, until
 from metrics.conftest import samples
+
+from jobspool import metrics
 
 PLACE = re.compile(r"http://(?:127\.0\.0\.1|\[::1\]):(\d+)/metrics")
 
@@ -178,9 +181,31 @@ def test_while_the_spool_is_away_it_answers_503_and_why_and_then_goes_on(spool, 
         assert ask()[0] == 200
 
 
-def test_who_connects_and_says_nothing_keeps_nobody_from_it_and_is_let_go(spool):
-    with serving(spool) as ask, socket.create_connection(("127.0.0.1", ask.port), timeout=30) as silent:
-        assert ask()[0] == 200
+@contextmanager
+def server_here(spool):
+    """The server in a thread of ours; yields its port."""
+    server = metrics.server(spool, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_who_connects_and_says_nothing_keeps_nobody_from_it(spool, monkeypatch):
+    monkeypatch.setattr(metrics, "PATIENCE", 3600)
+    with server_here(spool) as port, socket.create_connection(("127.0.0.1", port)):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/metrics")
+        assert connection.getresponse().status == 200
+
+
+def test_who_says_nothing_is_let_go(spool, monkeypatch):
+    monkeypatch.setattr(metrics, "PATIENCE", 0.05)
+    with server_here(spool) as port, socket.create_connection(("127.0.0.1", port), timeout=30) as silent:
         assert silent.recv(1) == b""
 
 
