@@ -21,6 +21,8 @@ from jobspool.trust import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobspool.config import Settings
 
 KNOWN = f"{journal.FOLDER}/known"
@@ -29,6 +31,7 @@ HAND = "hand"
 EVERY = 15.0  # seconds between two audits that a supervisor has made, or longer where they take long
 SMALL = 1 << 20  # bytes of directories and journal that a supervisor audits itself when it starts
 CODE = "import sys; sys.path.insert(0, sys.argv[1]); from jobspool import audit; audit.audit_beside(sys.argv[2])"
+AT_ONCE = 1000  # lines that are told at one go
 SETTLED = 1.0  # seconds in which whoever moved a job has written its line
 
 
@@ -166,10 +169,17 @@ def _weight(root: str) -> int:
 
 
 def audit_beside(root: str) -> None:
-    """Make an audit in a process of its own, at the lowest priority. Where the disk fails, the next one will do."""
+    """Make an audit in a process of its own, at the lowest priority, and see how large the spool is, where that is to be seen.
+
+    Where the disk fails, the next one will do.
+    """
+    from jobspool import size
+
     os.nice(19)
+    spool = Spool(root)
     try:
-        audit(Spool(root))
+        audit(spool)
+        size.measured(spool)
     except OSError:
         pass  # the supervisor tells of the disk
 
@@ -192,8 +202,7 @@ def _look(spool: Spool, settings: Settings, known: Known, book: Ledger) -> tuple
     _follow(spool.root, known, book)  # what was seen was told by now, if it was
     settled = likely - known.recent
     known.missing = {(state, id) for id, state in gone.items()}
-    _tell(spool, settings, [(id, gone.get(id), come.get(id)) for id in sorted(settled)])
-    _follow(spool.root, known, book)
+    _tell(spool, settings, [(id, gone.get(id), come.get(id)) for id in sorted(settled)], lambda: _follow(spool.root, known, book))
     return len(settled), len(settled) < len(come.keys() | gone.keys())
 
 
@@ -217,10 +226,16 @@ def _has_settled(spool: Spool, id: str, source: str | None, target: str | None, 
     return target == PENDING or abs(time.time() - changed) > SETTLED
 
 
-def _tell(spool: Spool, settings: Settings, moves: list[tuple[str, str | None, str | None]]) -> None:
+def _tell(spool: Spool, settings: Settings, moves: list[tuple[str, str | None, str | None]], told: Callable[[], None]) -> None:
+    """Tell the journal of the moves, many at a time, and call `told` behind each time: more than it keeps would be lost else."""
+    ways: dict[tuple[str | None, str | None], list[str]] = {}
     for id, source, target in moves:
+        ways.setdefault((source, target), []).append(id)
+    for (source, target), ids in ways.items():
         event = "added" if source is None else "removed" if target is None else "moved"
-        spool.note(event, [id], source, target, settings, by=HAND)
+        for start in range(0, len(ids), AT_ONCE):
+            spool.note(event, ids[start : start + AT_ONCE], source, target, settings, by=HAND)
+            told()
 
 
 def _correct(spool: Spool, settings: Settings, known: Known, book: Ledger) -> None:
