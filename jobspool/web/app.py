@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
-import importlib
 import json
 import os
 from urllib.parse import unquote_to_bytes
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
+from jobspool import metrics
 from jobspool.errors import QueueError
 from jobspool.web import api, openapi
 from jobspool.web.guard import ALWAYS
@@ -34,7 +35,6 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 PAGES = ("/", "/jobs", "/job/{id}", "/dead", "/add", "/groups")  # one document, whose script looks at the path
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 JSON_HEADERS = [*ALWAYS, (b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 STRANGER = """<!doctype html>
 <html lang="en">
 <head>
@@ -132,6 +132,7 @@ async def _tell(problem: Problem, scope: dict, send: Send) -> None:
 
 
 def _routes(site: Site, guard: Guard) -> list:
+    turn = asyncio.Lock()
     described = json.dumps(openapi.description(site.version)).encode()
 
     async def page(request: Request) -> Response:
@@ -148,8 +149,11 @@ def _routes(site: Site, guard: Guard) -> list:
     async def description(request: Request) -> Response:
         return api.as_json(described)
 
-    async def metrics(request: Request) -> Response:
-        return Response(await site.work(_metrics, site), 200, api.NO_STORE, OPENMETRICS)
+    async def measured(request: Request) -> Response:
+        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        async with turn:  # one looks at a time, however many ask
+            body = await site.work(metrics.text, site.spool, openmetrics)
+        return Response(body, 200, api.NO_STORE, metrics.OPENMETRICS if openmetrics else metrics.OLDER)
 
     async def nothing(request: Request) -> Response:
         raise Problem(404, "no-such-page", "There is nothing here", f"{request.scope['path'][:200]!r} is no path of this page")
@@ -158,7 +162,7 @@ def _routes(site: Site, guard: Guard) -> list:
     return [
         *(Route(path, page, methods=["GET"]) for path in PAGES),
         Route("/login", login, methods=["GET"]),
-        Route("/metrics", metrics, methods=["GET"]),
+        Route("/metrics", measured, methods=["GET"]),
         Route(f"{api.PREFIX}/openapi.json", description, methods=["GET"]),
         *(Route(api.PREFIX + path, _by_method(site, methods), methods=ANY) for path, methods in _by_path().items()),
         Mount("/static", static),
@@ -202,11 +206,3 @@ class Static(StaticFiles):
         answer = super().file_response(*words, **more)
         answer.headers["cache-control"] = "no-cache"
         return answer
-
-
-def _metrics(site: Site) -> str:
-    try:
-        metrics = importlib.import_module("jobspool.metrics")
-    except ModuleNotFoundError:
-        raise Problem(501, "no-metrics", "There are no metrics", "this queuectl has none yet: use a newer one") from None
-    return metrics.text(site.spool)

@@ -13,6 +13,7 @@ from jobspool.errors import (
     NoSuchJob,
     NotAJob,
     NotASpool,
+    NotInstalled,
     QueueError,
     TryAgain,
     WrongValue,
@@ -33,6 +34,7 @@ KINDS = (
     (BrokenConfig, 503, "broken-config", "The spool's config.json is broken"),
     (NotASpool, 503, "no-spool", "The spool can't be used"),
     (TryAgain, 503, "try-again", "Something that will pass stands in the way"),
+    (NotInstalled, 501, "no-metrics", "There are no metrics"),
     (QueueError, 409, "not-possible", "That can't be done to it now"),
 )
 

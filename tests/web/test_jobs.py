@@ -599,6 +599,15 @@ def test_the_last_hour_is_told(web, spool):
         assert group["reason"] == "exit 5"
 
 
-def test_metrics_are_served_where_there_are_any(web):
-    answer = web.ask("GET", "/metrics")
-    assert answer.problem == (501, "no-metrics") or answer.headers["content-type"].startswith("application/openmetrics-text")
+def test_metrics_are_served_to_who_has_the_token(web, spool):
+    spool.add("true")
+    answer = web.ask("GET", "/metrics", headers={"Accept": "application/openmetrics-text"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert b'queuectl_jobs{state="pending"} 1' in answer.body
+    assert web.ask("GET", "/metrics").headers["content-type"].startswith("text/plain")
+
+
+def test_without_their_library_there_are_no_metrics_and_all_else_is_there(spool, tmp_path):
+    (tmp_path / "prometheus_client.py").write_text("raise ImportError(\"No module named 'prometheus_client'\")\n")
+    with page(spool, env={**os.environ, "PYTHONPATH": str(tmp_path)}) as web:
+        assert (web.ask("GET", "/metrics").problem, web.get("/status").status) == ((501, "no-metrics"), 200)
