@@ -182,12 +182,12 @@ async def batches(site: Site, request: Request) -> Response:
 @route("PUT", "/jobs/{id}", "Add the job under that id; once, however often it is sent", body="job", statuses=(201, 200))
 async def put_job(site: Site, request: Request) -> Response:
     body = await body_of(site, request)
-    return _added(*await site.work(deeds.add, site, body, request.path_params["id"]))
+    return _added(*await site.do(deeds.add, site, body, request.path_params["id"]))
 
 
 @route("POST", "/jobs", "Add a job under a new id", body="job", statuses=(201, 200))
 async def post_job(site: Site, request: Request) -> Response:
-    return _added(*await site.work(deeds.add, site, await body_of(site, request)))
+    return _added(*await site.do(deeds.add, site, await body_of(site, request)))
 
 
 def _added(answer: dict, made: bool) -> Response:
@@ -201,14 +201,14 @@ async def check(site: Site, request: Request) -> Response:
 
 @route("DELETE", "/jobs/{id}", "Remove the job and its logs", statuses=(204,))
 async def delete_job(site: Site, request: Request) -> Response:
-    undo = await site.work(deeds.remove, site, request.path_params["id"])
+    undo = await site.do(deeds.remove, site, request.path_params["id"])
     return Response(None, 204, {**NO_STORE, **({"x-undo": undo} if undo else {})})
 
 
 @route("PATCH", "/jobs/{id}", "Let the job say something else, or have another priority", body="change")
 async def patch_job(site: Site, request: Request) -> Response:
     words = await words_of(site, request)
-    return said(await site.work(deeds.change, site, request.path_params["id"], words, request.headers.get("if-match")))
+    return said(await site.do(deeds.change, site, request.path_params["id"], words, request.headers.get("if-match")))
 
 
 @route("POST", "/jobs/{id}/{verb}", f"Do it to the job: {', '.join(deeds.DEEDS)}", body="deed")
@@ -216,33 +216,33 @@ async def do(site: Site, request: Request) -> Response:
     verb = request.path_params["verb"]
     if verb not in deeds.DEEDS:
         raise Problem(404, "no-such-verb", "Nothing is called so", f"there are {', '.join(deeds.DEEDS)}")
-    return said(await site.work(deeds.do, site, verb, request.path_params["id"], await words_of(site, request)))
+    return said(await site.do(deeds.do, site, verb, request.path_params["id"], await words_of(site, request)))
 
 
 @route("POST", "/dead/retry", "Try dead jobs again: those named, those of a reason, or all", body="choice")
 async def dead_retry(site: Site, request: Request) -> Response:
-    return said(await site.work(dead.treat, site, await words_of(site, request), False))
+    return said(await site.do(dead.treat, site, await words_of(site, request), False))
 
 
 @route("POST", "/dead/purge", "Remove dead jobs and their logs", body="choice")
 async def dead_purge(site: Site, request: Request) -> Response:
-    return said(await site.work(dead.treat, site, await words_of(site, request), True))
+    return said(await site.do(dead.treat, site, await words_of(site, request), True))
 
 
 @route("POST", "/undo/{token}", "Put back what was done within the last minute")
 async def undo(site: Site, request: Request) -> Response:
-    return said(await site.work(deeds.undo, site, request.path_params["token"]))
+    return said(await site.do(deeds.undo, site, request.path_params["token"]))
 
 
 @route("POST", "/pause", "Let nothing new start", body="reason")
 async def pause(site: Site, request: Request) -> Response:
-    return said(await site.work(deeds.pause, site, await words_of(site, request)))
+    return said(await site.do(deeds.pause, site, await words_of(site, request)))
 
 
 @route("POST", "/resume", "Let jobs start again")
 async def resume(site: Site, request: Request) -> Response:
     await words_of(site, request)
-    return said(await site.work(deeds.resume, site))
+    return said(await site.do(deeds.resume, site))
 
 
 # ---- logs and events
@@ -297,6 +297,8 @@ async def follow(site: Site, request: Request) -> Response:
     if not (offset.isascii() and offset.isdecimal() and len(offset) < 16):
         raise wrong("offset takes a number of bytes")
     job = await site.work(site.job, request.path_params["id"])
+    if request.method == "HEAD":
+        return Response(None, 200, STREAM, "text/event-stream")
     told = logfiles.follow(site, job.id, int(request.path_params["number"]), path, int(offset))
     return StreamingResponse(told, 200, STREAM, "text/event-stream")
 
@@ -316,6 +318,8 @@ async def events(site: Site, request: Request) -> Response:
     if cursor and not journal.is_cursor(cursor):
         raise wrong(f"{cursor[:50]!r} is no cursor: they are as 12:3456, and each event has one")
     if "text/event-stream" in request.headers.get("accept", ""):
+        if request.method == "HEAD":
+            return Response(None, 200, STREAM, "text/event-stream")
         return StreamingResponse(_told(site, cursor), 200, STREAM, "text/event-stream")
     await site.pulse.fresh()
     if last := request.query_params.get("last"):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
-import importlib
 import json
 import os
 from urllib.parse import unquote_to_bytes
 
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
+from jobspool import metrics
 from jobspool.errors import QueueError
 from jobspool.web import api, openapi
 from jobspool.web.guard import ALWAYS
@@ -32,7 +35,6 @@ STATIC = os.path.join(os.path.dirname(__file__), "static")
 PAGES = ("/", "/jobs", "/job/{id}", "/dead", "/add", "/groups")  # one document, whose script looks at the path
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 JSON_HEADERS = [*ALWAYS, (b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 STRANGER = """<!doctype html>
 <html lang="en">
 <head>
@@ -107,6 +109,8 @@ async def _routed(router: Router, site: Site, scope: dict, receive: Callable, se
         if begun:
             raise
         await _tell(error if isinstance(error, Problem) else of_error(error, site.spool.root), scope, send)
+    except ClientDisconnect:
+        return  # who asked has gone before he had said all
     except Exception:
         if not begun:
             await _tell(Problem(500, "bug", "That is a bug", "the one who runs `queuectl web` sees a traceback"), scope, send)
@@ -117,7 +121,7 @@ async def _tell(problem: Problem, scope: dict, send: Send) -> None:
     """Send the problem: as a page to who looks at one, else as JSON."""
     is_page = not scope["path"].startswith(("/api/", "/metrics")) and scope["method"] in ("GET", "HEAD")
     text = NO_COOKIE if problem.status == 401 else problem.said["detail"]
-    page = STRANGER.format(title=html.escape(problem.said["title"]), text=html.escape(text)).encode()
+    page = STRANGER.format(title=html.escape(problem.said["title"]), text=html.escape(text)).encode("utf-8", "replace")
     body, kind = (page, b"text/html; charset=utf-8") if is_page else (problem.body(), MEDIA)
     headers = [*ALWAYS, *problem.headers, (b"content-type", kind), (b"cache-control", b"no-store")]
     if problem.status == 401:
@@ -128,6 +132,7 @@ async def _tell(problem: Problem, scope: dict, send: Send) -> None:
 
 
 def _routes(site: Site, guard: Guard) -> list:
+    turn = asyncio.Lock()
     described = json.dumps(openapi.description(site.version)).encode()
 
     async def page(request: Request) -> Response:
@@ -144,8 +149,11 @@ def _routes(site: Site, guard: Guard) -> list:
     async def description(request: Request) -> Response:
         return api.as_json(described)
 
-    async def metrics(request: Request) -> Response:
-        return Response(await site.work(_metrics, site), 200, api.NO_STORE, OPENMETRICS)
+    async def measured(request: Request) -> Response:
+        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        async with turn:  # one looks at a time, however many ask
+            body = await site.work(metrics.text, site.spool, openmetrics)
+        return Response(body, 200, api.NO_STORE, metrics.OPENMETRICS if openmetrics else metrics.OLDER)
 
     async def nothing(request: Request) -> Response:
         raise Problem(404, "no-such-page", "There is nothing here", f"{request.scope['path'][:200]!r} is no path of this page")
@@ -154,7 +162,7 @@ def _routes(site: Site, guard: Guard) -> list:
     return [
         *(Route(path, page, methods=["GET"]) for path in PAGES),
         Route("/login", login, methods=["GET"]),
-        Route("/metrics", metrics, methods=["GET"]),
+        Route("/metrics", measured, methods=["GET"]),
         Route(f"{api.PREFIX}/openapi.json", description, methods=["GET"]),
         *(Route(api.PREFIX + path, _by_method(site, methods), methods=ANY) for path, methods in _by_path().items()),
         Mount("/static", static),
@@ -186,16 +194,15 @@ def _by_method(site: Site, methods: dict[str, Callable]) -> Callable:
 class Static(StaticFiles):
     """The page's files, as they lie; looked at anew each time, as the browser asks whether they are still the same."""
 
+    async def get_response(self, path: str, scope: dict) -> Response:
+        """Return the file. Raises Problem where there is none of that name."""
+        try:
+            return await super().get_response(path, scope)
+        except (HTTPException, ValueError):  # the latter for a NUL
+            raise Problem(404, "no-such-file", "There is no such file", "the page has none of that name") from None
+
     def file_response(self, *words: object, **more: object) -> Response:
         """Return the file, to be asked for again."""
         answer = super().file_response(*words, **more)
         answer.headers["cache-control"] = "no-cache"
         return answer
-
-
-def _metrics(site: Site) -> str:
-    try:
-        metrics = importlib.import_module("jobspool.metrics")
-    except ModuleNotFoundError:
-        raise Problem(501, "no-metrics", "There are no metrics", "this queuectl has none yet: use a newer one") from None
-    return metrics.text(site.spool)

@@ -11,7 +11,7 @@ import heapq
 import os
 import threading
 import time
-from itertools import islice
+from itertools import chain, islice
 
 from sortedcontainers import SortedList
 
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from jobspool.spool import Spool
 
 RUN = 20_000  # keys that are sorted at one go: other threads get their turn between
-SELDOM = 50  # times as long as a look at a directory takes, until the next one at it
+SELDOM = 50  # times as long as a look at a directory takes, until the next one at it; what moves is told by nobody else
+TOLD = 10  # times more seldom, where the journal tells what moves
 COARSE = 0.02  # seconds: a directory that changed so shortly before it was read may have changed behind that, too
 FEW = 50_000  # jobs of a state, of which a look tells which came and which went
+MOST_CANDIDATES = 20  # jobs that a handle may mean, and that are told
 PIECE = 2000  # keys that are taken at one go, to be searched
 SEP = "/"  # between the time and the id, in keys of ids that others chose: no id has it
 
@@ -72,7 +74,8 @@ class Catalogue:
     def page(self, states: tuple[str, ...], after: str | None, most: int, newest: bool = True) -> list[tuple[str, str]]:
         """Return the keys and states of the next jobs behind the key `after`, at most so many, the newest first or the oldest."""
         with self._lock:
-            found = heapq.merge(*(self._keys_in(state, after, newest) for state in states), reverse=newest)
+            each = [self._keys_in(state, after, newest) for state in states if self._lists[state]]
+            found = heapq.merge(*each, reverse=newest) if len(each) > 1 else chain(*each)
             return list(islice(found, most))
 
     def pieces(self, states: tuple[str, ...], after: str | None, newest: bool = True) -> Iterator[list[tuple[str, str]]]:
@@ -91,17 +94,18 @@ class Catalogue:
         if part and SEP not in part and "\0" not in part:
             if self.spool.state_of(part) is not None:
                 return part
-            fits = {id: state for state in STATES for id in self._having(state, part)}
+            fits = list(islice(self._having(part), MOST_CANDIDATES))
             if len(fits) > 1:
-                candidates = sorted((state, id) for id, state in fits.items())
-                raise AmbiguousJob(f"{part!r} fits {len(fits)} jobs: give more of the id", candidates)
+                raise AmbiguousJob(f"{part!r} fits several jobs: give more of the id", sorted(fits))
             if fits:
-                return next(iter(fits))
+                return fits[0][1]
         raise NoSuchJob(f"no job fits {handle!r} in {self.spool.root}: `queuectl list` shows them")
 
-    def _having(self, state: str, part: str) -> Iterator[str]:
-        for piece in self.pieces((state,), None):
-            yield from (id for key, _ in piece if part in key and part in (id := id_in(key)))
+    def _having(self, part: str) -> Iterator[tuple[str, str]]:
+        """Yield the states and ids of the jobs of which it is a part."""
+        for state in STATES:
+            for piece in self.pieces((state,), None):
+                yield from ((state, id) for key, _ in piece if part in key and part in (id := id_in(key)))
 
     def _keys_in(self, state: str, after: str | None, newest: bool) -> Iterator[tuple[str, str]]:
         there = self._lists[state]
@@ -135,15 +139,15 @@ class Catalogue:
             if source != target and {source, target} <= KNOWN:
                 self.move(event["job"], source, target)
 
-    def look(self, every: float = 0.0) -> list[dict]:
+    def look(self, told: bool = False) -> list[dict]:
         """Look at the directories that changed and are due; return as events what came or went unknown to us. Raises OSError.
 
-        A directory is due `every` so many seconds, or more seldom where reading it takes long.
+        The longer it takes to read a directory, the rarer that is done; still more so where moves are `told`.
         """
         clock, there = time.monotonic(), {}
         for state in STATES:
             mtime, at, took = self._looked[state]
-            due = clock >= at + max(every, SELDOM * took)
+            due = clock >= at + took * (SELDOM * TOLD if told else SELDOM)
             if not self.complete or (due and os.stat(self.spool.folder(state)).st_mtime_ns != mtime):
                 there[state] = self._list(state)
                 self._lengths[state] = len(there[state])
@@ -152,6 +156,7 @@ class Catalogue:
         noted, self._noted = self._noted, []
         for state, ids in there.items():
             self._replace(state, ids)
+        self._note_cost(there.keys(), time.monotonic() - clock)
         self.complete = True
         return noted + events
 
@@ -161,12 +166,21 @@ class Catalogue:
         changed = os.stat(self.spool.folder(state)).st_mtime_ns
         ids = ids_of(os.listdir(self.spool.folder(state)))
         settled = time.time() - changed / 1e9 > COARSE
-        self._looked[state] = (changed if settled else 0, time.monotonic(), time.monotonic() - begun)
+        self._looked[state] = (changed if settled else 0, begun, 0.0)
         return ids
+
+    def _note_cost(self, states: Iterable[str], took: float) -> None:
+        """Note how long it took to look at these: each is charged the same."""
+        for state in states:
+            mtime, at, _ = self._looked[state]
+            self._looked[state] = (mtime, at, took / len(states))
+
+    def look_anew(self) -> None:
+        """Let the next look be at all directories: what was told is not known."""
+        self._looked = dict.fromkeys(STATES, (0, 0.0, 0.0))
 
     def _replace(self, state: str, ids: list[str]) -> None:
         """Know that these lie in that state. Takes a second for a million, in which others are answered."""
-        begun = time.monotonic()
         known = self._lists[state]
         if len(known) == len(ids) and len(ids) <= FEW and set(map(id_in, known)) == set(ids):
             return
@@ -174,8 +188,6 @@ class Catalogue:
         with self._lock:
             self._lists[state] = made
             self.version += 1
-        mtime, at, took = self._looked[state]
-        self._looked[state] = (mtime, at, took + time.monotonic() - begun)
 
     def _differences(self, there: dict[str, list[str]]) -> list[dict]:
         """Return what moved, as events, where few enough lie there that a person could follow."""

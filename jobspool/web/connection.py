@@ -44,14 +44,18 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what came, unless it is more headers than anybody needs."""
         if self._in_headers:
-            if self._timer is None:
-                self._wait(REQUEST_LASTS)
             self._headers_bytes += len(data)
         if self.transport.is_closing():
             return
         super().data_received(data)
         if self._in_headers and self._headers_bytes > MOST_HEADERS and not self.transport.is_closing():
             self._end(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        """A request begins: its time runs."""
+        self._in_headers = True
+        self._wait(REQUEST_LASTS)
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The headers are here: now the body's time runs."""
@@ -61,7 +65,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole: the next one's time runs when it begins."""
-        self._in_headers = True
+        self._in_headers, self._headers_bytes = True, 0
         self._wait(None)
         super().on_message_complete()
 
@@ -84,10 +88,14 @@ class Connection(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._timer = None
-        if self._in_headers or self.cycle is None or not self.cycle.response_started:
-            self._end(b"408 Request Timeout")
-        else:
+        nothing_asked = self._in_headers and not self._headers_bytes
+        answering = (
+            self.cycle is not None and not self.cycle.response_complete and (self._in_headers or self.cycle.response_started)
+        )
+        if nothing_asked or answering or self.pipeline:
             self.transport.abort()
+        else:
+            self._end(b"408 Request Timeout")
 
     def _end(self, status: bytes, headers: bytes = b"") -> None:
         self._wait(None)

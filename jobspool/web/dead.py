@@ -106,7 +106,9 @@ def treat(site: Site, said: dict, purge: bool) -> dict:
                 backs += deeds.removed(site, job)
             else:
                 hands.retry(site.spool, job, settings)
-                backs += deeds.way_back(job, deeds.seen_now(site, job))
+                now = deeds.seen_now(site, job)
+                deeds.know(site, job, now)
+                backs += deeds.way_back(job, now)
             done += 1
         except (QueueError, OSError) as error:
             refused.append({"id": id, "why": str(error)})

@@ -44,7 +44,7 @@ def do(site: Site, verb: str, handle: str, said: dict) -> dict:
     copied = options if isinstance(options, Job) else None
     now = copied or seen_now(site, job)
     undo = None if verb in ("kill", "copy") else site.undo.remember(way_back(job, now))
-    _know(site, job, now)
+    know(site, job, now)
     line = typed.command(rows.VERBS[verb][2], job, *(() if copied else options))
     return {"job": now and rows.row(site.spool, now, settings), "undo": undo, "command": line}
 
@@ -63,7 +63,7 @@ def seen_now(site: Site, job: Job) -> Job | None:
         return None  # RACE: it was removed
 
 
-def _know(site: Site, before: Job | None, now: Job | None) -> None:
+def know(site: Site, before: Job | None, now: Job | None) -> None:
     """Let the next answer show what was done."""
     if now is not None:
         site.catalogue.note(now.id, before.state if before and before.id == now.id else None, now.state)
@@ -160,7 +160,7 @@ def removed(site: Site, job: Job) -> list[Back]:
     except (QueueError, OSError):
         undos.drop([back])
         raise
-    _know(site, job, None)
+    know(site, job, None)
     return [back] if whole else []
 
 
@@ -197,7 +197,7 @@ def _put_back(site: Site, back: Back, settings: Settings) -> None:
         _put_file_back(site, back)
     else:
         hands.put_back(site.spool, before, back.now, settings)
-    _know(site, Job(before.id, back.now, {}, 0, 0) if back.now else None, before)
+    know(site, Job(before.id, back.now, {}, 0, 0) if back.now else None, before)
 
 
 def _put_file_back(site: Site, back: Back) -> None:
@@ -287,7 +287,7 @@ def add(site: Site, body: bytes, id: str | None = None) -> tuple[dict, bool]:
     except JobExists:
         job = _the_same(site, name, record)
         return {"job": rows.row(site.spool, job, settings), "undo": None, "command": line}, False
-    _know(site, None, job)
+    know(site, None, job)
     return {"job": rows.row(site.spool, job, settings), "undo": None, "command": line}, True
 
 
@@ -316,7 +316,7 @@ def change(site: Site, handle: str, said: dict, seen: str | None) -> dict:
     else:
         raise wrong('send {"record": {...}} with If-Match, or {"priority": N}')
     now = seen_now(site, job)
-    _know(site, job, now)
+    know(site, job, now)
     return {
         "job": now and rows.row(site.spool, now, settings),
         "undo": site.undo.remember(way_back(job, now)),

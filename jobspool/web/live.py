@@ -31,6 +31,7 @@ COMMENT_EVERY = 15.0  # seconds between signs of life to who listens
 STATUS_EVERY = 1.0  # seconds between messages about workers
 AUDIT_EVERY = 3.0  # seconds between looks at what hands did, where no supervisor sees to that
 BEHIND = 64  # messages that are kept for who is slow
+MOST_BEHIND = 4_194_304  # bytes of the journal that are read at one look
 PAST_AT_ONCE = 5000  # events of the last hour that are read at one look
 MOST_FAILURES = 20_000  # of the last hour that are kept
 
@@ -88,7 +89,7 @@ class Pulse:
     async def fresh(self) -> None:
         """Return when what is known is at most STALE seconds old; or a little later as it is, where a look takes long."""
         self._asked_at = time.monotonic()
-        if self._asked_at - self.seen_at < STALE or self.ended:
+        if self._asked_at - self.seen_at < STALE or self.ended or not self.catalogue.complete:
             return
         self._wake.set()
         await asyncio.wait([self._next], timeout=MOST_WAITED)
@@ -179,7 +180,7 @@ class Pulse:
             if self._reader is None:
                 self._begin()
             told = self._read()
-            moved = self.catalogue.look()
+            moved = self.catalogue.look(told=self.has_journal)
             self._see_past()
             self._see_hands(bool(moved))
             self.trouble = None
@@ -197,12 +198,22 @@ class Pulse:
 
     def _read(self) -> list[dict]:
         told = []
+        self._skip_much()
         while more := self._reader.read():
             more = history.told(more)
             self.catalogue.take(more)
             told += more
         self._reader.lost = False  # the directories tell
         return told
+
+    def _skip_much(self) -> None:
+        """Where nobody asked for long, and much has happened: look at the directories instead of reading all that."""
+        end, at = journal.end(self.spool.root), self._reader.cursor
+        (newest, offset), (number, read) = place(end), place(at)
+        if newest > number + 1 or (newest == number and offset - read > MOST_BEHIND):
+            self._past = self._past or (journal.Reader(self.spool.root, at), end)
+            self._reader = journal.Reader(self.spool.root, end)
+            self.catalogue.look_anew()
 
     def _see_hands(self, moved: bool) -> None:
         """Have the journal told of what hands did, where no supervisor sees to that."""

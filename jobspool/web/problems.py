@@ -13,6 +13,7 @@ from jobspool.errors import (
     NoSuchJob,
     NotAJob,
     NotASpool,
+    NotInstalled,
     QueueError,
     TryAgain,
     WrongValue,
@@ -22,7 +23,6 @@ from jobspool.trouble import MAY_PASS, told
 
 MEDIA = b"application/problem+json"
 NAME = "urn:queuectl:problem:"
-MOST_CANDIDATES = 20  # jobs that a handle may mean, and that are told
 
 # kind of error: (status, name, title). The first that fits counts.
 KINDS = (
@@ -34,6 +34,7 @@ KINDS = (
     (BrokenConfig, 503, "broken-config", "The spool's config.json is broken"),
     (NotASpool, 503, "no-spool", "The spool can't be used"),
     (TryAgain, 503, "try-again", "Something that will pass stands in the way"),
+    (NotInstalled, 501, "no-metrics", "There are no metrics"),
     (QueueError, 409, "not-possible", "That can't be done to it now"),
 )
 
@@ -73,7 +74,7 @@ def _of_disk(error: OSError, root: str) -> Problem:
 def _more(error: Exception) -> dict:
     """Return what a program may want to know of the error beside its words."""
     if isinstance(error, AmbiguousJob):
-        return {"candidates": [{"state": state, "id": id} for state, id in error.candidates[:MOST_CANDIDATES]]}
+        return {"candidates": [{"state": state, "id": id} for state, id in error.candidates]}
     if not isinstance(error, NotAJob):
         return {}
     said, more = str(error), {}

@@ -42,9 +42,14 @@ class Words:
         """Whether nothing was typed."""
         return not self.plain and not self.named and self.reason is None
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether only plain words were typed, which an id may have."""
+        return bool(self.plain) and not self.named and self.reason is None
+
     def fit_id(self, id: str) -> bool:
         """Tell whether the id alone shows that the job fits."""
-        return not self.named and self.reason is None and all(word in id for word in self.plain)
+        return self.are_plain and all(word in id for word in self.plain)
 
     def fit(self, job: Job) -> bool:
         """Tell whether the job fits all of them."""
@@ -112,12 +117,15 @@ def _search(
     jobs, searched, read, cut = [], 0, 0, False
     most = site.spool.settings_or_default().max_job_bytes
     for piece in site.catalogue.pieces(states, after, newest):
+        if cut:
+            searched += len(piece)
+            piece = [(key, state) for key, state in piece if words.plain[0] in key]  # the rest of a million, quickly
         for key, state in piece:
-            searched += 1
+            searched += not cut
             id = id_in(key)
             by_id = words.fit_id(id)
             if not by_id and read >= MOST_READ:
-                if words.named or words.reason is not None:
+                if not words.are_plain:
                     return jobs, key, searched, True
                 cut = True
                 continue

@@ -141,6 +141,8 @@ class Serving(Server):
         before = None
         while True:
             await asyncio.sleep(STATUS_EVERY)
+            if self.site.undo.holds:
+                await self.site.do(self.site.undo.forget_old)
             if not self.site.pulse.listeners:
                 continue
             now = await self.site.work(status, self.site)

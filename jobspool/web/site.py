@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from jobspool.web.catalogue import Catalogue
     from jobspool.web.live import Pulse
 
-THREADS = 6  # that read and change the spool for all who ask
-MOST_ANSWERS = 200  # that are kept
+LOOKING, DOING = 6, 32  # threads that read the spool for all who ask, and that change it: some wait until a job has ended
+MOST_ANSWERS = 64  # that are kept
 LASTS = 1.0  # seconds, for which an answer is given again while nothing changes: its words of time get old
 
 
@@ -38,13 +38,19 @@ class Site:
         self.read_only = read_only
         self.undo = Undos()
         self.reasons = Reasons()
-        self._threads = ThreadPoolExecutor(THREADS, "asked")
+        self._looking = ThreadPoolExecutor(LOOKING, "looking")
+        self._doing = ThreadPoolExecutor(DOING, "doing")
+        self._epoch = 0  # grows when answers are forgotten
         self._answers: dict[object, tuple[int, float, bytes]] = {}  # version, when it was made (monotonic), and itself
         self._making: dict[object, asyncio.Future] = {}
 
     async def work(self, deed: Callable, *words: object, **more: object) -> object:
-        """Do what takes time in a thread, and return what it returns."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(deed, *words, **more))
+        """Look at the spool in a thread, and return what that returns."""
+        return await asyncio.get_running_loop().run_in_executor(self._looking, partial(deed, *words, **more))
+
+    async def do(self, deed: Callable, *words: object) -> object:
+        """Change the spool in a thread, and return what that returns."""
+        return await asyncio.get_running_loop().run_in_executor(self._doing, partial(deed, *words))
 
     def known(self, key: object) -> bytes | None:
         """Return the answer that was made for the key, None where it is too old: nothing is made more often than every TICK."""
@@ -64,15 +70,17 @@ class Site:
         return await asyncio.shield(making)
 
     async def _make(self, key: object, make: Callable[[], object]) -> bytes:
-        version = self.catalogue.version
+        version, epoch = self.catalogue.version, self._epoch
         body = await self.work(lambda: json.dumps(make()).encode())
         if len(self._answers) >= MOST_ANSWERS:
             self._answers.clear()
-        self._answers[key] = (version, time.monotonic(), body)
+        if epoch == self._epoch:  # else somebody has changed what it tells of
+            self._answers[key] = (version, time.monotonic(), body)
         return body
 
     def forget(self) -> None:
         """Give no answer again: something was just changed by who asks."""
+        self._epoch += 1
         self._answers.clear()
 
     def job(self, handle: str) -> Job:
@@ -87,4 +95,5 @@ class Site:
     def end(self) -> None:
         """Begin nothing more, and leave nothing in tmp/."""
         self.undo.forget_old(all_of_them=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._looking, self._doing):
+            threads.shutdown(wait=False, cancel_futures=True)

@@ -64,9 +64,9 @@ def enqueue(record: dict, id: str | None, start: str | None) -> str:
 
 
 def _one_word(command: str) -> list[str]:
-    if command.lstrip().startswith(("{", "[")):
-        raise _NoOption  # that would be taken for JSON
-    return ["--", command] if command.startswith("-") and " " in command else [command]
+    if command.lstrip().startswith(("{", "[")) or command.startswith("-"):
+        raise _NoOption  # that would be taken for JSON, or for an option
+    return [command]
 
 
 def _option(word: str, value: object) -> list[str]:

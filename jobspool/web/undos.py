@@ -25,6 +25,11 @@ class Undos:
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, list[Back]]] = {}
 
+    @property
+    def holds(self) -> bool:
+        """Whether anything is remembered."""
+        return bool(self._known)
+
     def remember(self, backs: list[Back]) -> str | None:
         """Return the token that undoes these; None where there are none, or too many."""
         self.forget_old()
