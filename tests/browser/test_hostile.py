@@ -57,7 +57,7 @@ def test_hostile_output_is_shown_and_not_run(window, spool):
     with pool(spool):
         until(lambda: where(spool, "loud") == ["done"], "it to print")
     with open(spool.log_path("loud", 1, "out"), "ab") as log:
-        log.write(b"\xff\xfe\x00 bytes\n" + b"\x1b[31m" * 100000 + b"\n" + b"y" * 300_000 + b"\n")
+        log.write(b"\xff\xfe\x00 bytes\n" + b"\x1b[31m" * 5000 + b"\n" + b"y" * 100_000 + b"\n")
     window.open("/job/loud")
     window.see("link", ".log")
     window.see("detrever", ".log")

@@ -44,13 +44,20 @@ export class Plot {
     if (text === this.drawn) return;
     this.drawn = text;
     this.minutes = minutes;
-    const most = niceTop(Math.max(...minutes.map((minute) => Math.max(total(this.series, minute), this.line ? this.line.of(minute) : 0))));
+    const most = niceTop(this.#top(minutes));
     this.svg.replaceChildren(...this.#bars(most), ...(this.line ? [this.#path(most)] : []));
     say(this.top, this.unit(most));
     const sentence = this.sum(minutes);
     this.image.setAttribute("aria-label", sentence);
     say(this.read, sentence);
     this.#fill();
+  }
+
+  // What the bars need; the line too, but one peak of it may stick out, so that it doesn't flatten all the rest.
+  #top(minutes) {
+    const bars = Math.max(...minutes.map((minute) => total(this.series, minute)));
+    const line = this.line ? minutes.map(this.line.of).sort((a, b) => a - b) : [0];
+    return Math.max(bars, line.at(-1) > 3 * bars && bars > 0 ? line.at(-3) : line.at(-1));
   }
 
   #bars(most) {
@@ -69,7 +76,7 @@ export class Plot {
   }
 
   #path(most) {
-    const points = this.minutes.map((minute, i) => `${i + 0.5},${(100 - (this.line.of(minute) / most) * 98).toFixed(2)}`);
+    const points = this.minutes.map((minute, i) => `${i + 0.5},${Math.max(0, 100 - (this.line.of(minute) / most) * 98).toFixed(2)}`);
     return s("polyline", { class: this.line.name.replaceAll(" ", "-"), points: points.join(" "), "vector-effect": "non-scaling-stroke" });
   }
 

@@ -113,6 +113,8 @@ export class JobTable {
     say(cell("when"), whenOf(row));
     set(cell("when"), "title", wholeTime(row.when));
     say(cell("how"), printable(howOf(row)));
+    set(cell("how"), "title", printable(howOf(row)) || null);
+    set(command, "title", row.problem ? null : printable(row.command));
   }
 
   #tellChosen() {
