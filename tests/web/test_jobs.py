@@ -68,6 +68,7 @@ def test_a_broken_config_keeps_nobody_from_looking(web, spool):
 
 def test_jobs_come_a_page_at_a_time_newest_first(web, spool):
     names = [spool.add("true").id for _ in range(7)]
+    until(lambda: len(ids(web.get("/jobs"))) == 7, "the look")
     found, after, pages = [], "", 0
     while after is not None:
         answer = web.get(f"/jobs?state=pending&limit=3&after={after}").json
