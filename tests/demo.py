@@ -110,7 +110,9 @@ def show_page() -> int:
     (orders / "2026-11.csv").write_text("".join(f"{number},42.00\n" for number in range(1, 312)))
     for id, words in SHOWN:
         run(" ".join(map(quoted, ["queuectl", "enqueue", *words[1:], "--id", id, *words[:1]])))
-    run(f"queuectl enqueue --batch film --array 1-30 {quoted('sleep $((QUEUECTL_ARRAY_INDEX % 5)).5; echo frame $QUEUECTL_ARRAY_INDEX')} | tail -n 1")
+    run(
+        f"queuectl enqueue --batch film --array 1-30 {quoted('sleep $((QUEUECTL_ARRAY_INDEX % 5)).5; echo frame $QUEUECTL_ARRAY_INDEX')} | tail -n 1"
+    )
     run("queuectl start --count 3 --detach")
     say("Open the link. Why is there no monthly report? Mend its job, and try it again. Ctrl-C ends the page and the workers:")
     print("$ queuectl web", flush=True)

@@ -30,13 +30,24 @@ VIEWS = {"overview": "/", "job": "/job/nightly-report", "dead": "/dead", "jobs":
 SHOWN = ("overview", "job", "dead")  # of which there are pictures without ALL
 
 COMMANDS = (
-    *("./thumbs.sh uploads/IMG_{n}.jpg", "python manage.py send_invoice {n}", "curl -fsS https://feeds.example.org/{n}.xml -o feeds/{n}.xml"),
-    *("pg_dump shop_{n} | zstd -T0 > /backup/shop_{n}.sql.zst", "ffmpeg -i talk{n}.mov -c:v libx264 talk{n}.mp4", "./frame.sh {n}"),
+    *(
+        "./thumbs.sh uploads/IMG_{n}.jpg",
+        "python manage.py send_invoice {n}",
+        "curl -fsS https://feeds.example.org/{n}.xml -o feeds/{n}.xml",
+    ),
+    *(
+        "pg_dump shop_{n} | zstd -T0 > /backup/shop_{n}.sql.zst",
+        "ffmpeg -i talk{n}.mov -c:v libx264 talk{n}.mp4",
+        "./frame.sh {n}",
+    ),
 )
 REPORT = "./collect.sh 2026-11 && pyhton report.py --month 2026-11"
 REPORT_PRINTED = (
     "\033[2m02:30:01\033[0m collecting \033[1m2026-11\033[0m\n"
-    + "".join(f"\033[2m02:30:{i:02d}\033[0m \033[32mok\033[0m  {name:<10} \033[36m{rows}\033[0m rows\n" for i, (name, rows) in enumerate((("orders", 48213), ("refunds", 311), ("vouchers", 1204), ("customers", 9877)), 2))
+    + "".join(
+        f"\033[2m02:30:{i:02d}\033[0m \033[32mok\033[0m  {name:<10} \033[36m{rows}\033[0m rows\n"
+        for i, (name, rows) in enumerate((("orders", 48213), ("refunds", 311), ("vouchers", 1204), ("customers", 9877)), 2)
+    )
     + "\033[2m02:30:07\033[0m \033[33mwarning:\033[0m 3 orders have no customer\n./run.sh: line 1: \033[1;31mpyhton: command not found\033[0m\n"
 )
 
@@ -103,53 +114,76 @@ def furnish(spool: Spool, luck: random.Random) -> None:
     (folder / "00000001.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     report(spool, now)
     for i in range(8):
-        died(spool, luck, now - luck.uniform(60, 3000), f"convert scans/{4400 + i}.tif scans/{4400 + i}.png", "command not found: convert", 127)
+        died(
+            spool,
+            luck,
+            now - luck.uniform(60, 3000),
+            f"convert scans/{4400 + i}.tif scans/{4400 + i}.png",
+            "command not found: convert",
+        )
     for i in range(3):
-        died(spool, luck, now - luck.uniform(60, 3000), f"rsync -a /srv/shop/ backup{i}:/srv/shop/", "timeout after 10 min", None)
+        died(spool, luck, now - luck.uniform(60, 3000), f"rsync -a /srv/shop/ backup{i}:/srv/shop/", "timeout after 10 min")
     waiting(spool, luck, now)
 
 
 def lived(spool: Spool, luck: random.Random, added: float, wait: float) -> list[dict]:
     """A job that was added then, waited, ran, and is done or was tried again; return what the journal says of it."""
     id, command = new_id(added, luck.getrandbits(30)), luck.choice(COMMANDS).format(n=luck.randint(100, 999))
-    claimed = added + luck.expovariate(1 / wait)
-    took, fails = luck.expovariate(1 / 5), luck.random() < 0.06
-    ended = claimed + took
-    say = lambda when, event, source, target, **more: {"time": iso(when), "event": event, "job": id, "from": source, "to": target, **more}  # noqa: E731
-    by = {"worker": f"shop:{luck.choice((4711, 4712, 4713, 4714))}", "by": "worker"}
+    claimed, took = added + luck.expovariate(1 / wait), luck.expovariate(1 / 5)
+    ended, fails = claimed + took, luck.random() < 0.06
+    by = {"worker": f"shop:{luck.randint(4711, 4714)}", "by": "worker"}
+
+    def say(when: float, event: str, source: str | None, target: str, **more: object) -> dict:
+        return {"time": iso(when), "event": event, "job": id, "from": source, "to": target, **more}
+
+    def end(when: float, number: int, verdict: str, reason: str) -> dict:
+        how = {"attempt": number, "verdict": verdict, "reason": reason, "duration": took, "commit": 0.004, **by}
+        return say(when, "ended", "processing", verdict, **how)
+
     lines = [say(added, "added", None, "pending", by="command", user="ann", command="enqueue")]
     lines.append(say(claimed, "claimed", "pending", "processing", attempt=1, waited=claimed - added, **by))
     if fails:
-        reason = luck.choice(("exit 1", "exit 1", "exit 22", "timeout after 10 min"))
-        lines.append(say(ended, "ended", "processing", "failed", attempt=1, verdict="failed", reason=reason, duration=took, commit=0.004, **by))
+        lines.append(end(ended, 1, "failed", luck.choice(("exit 1", "exit 1", "exit 22", "timeout after 10 min"))))
         lines.append(say(ended + 2, "due", "failed", "pending", by="supervisor"))
         lines.append(say(ended + 2.1, "claimed", "pending", "processing", attempt=2, waited=0.1, **by))
-    last = ended + 2.1 + took if fails else ended
-    lines.append(say(last, "ended", "processing", "done", attempt=1 + fails, verdict="done", reason="exit 0", exit=0, duration=took, commit=0.004, **by))
-    attempt = {"number": 1, "started": iso(last - took), "ended": iso(last), "duration": round(took, 3), "worker": by["worker"], "exit": 0, "reason": "exit 0", "verdict": "done"}
-    lay(spool, "done", id, {"command": command, "attempts": [attempt]}, last)
+        ended += 2.1 + took
+    lines.append(end(ended, 1 + fails, "done", "exit 0"))
+    lay(
+        spool,
+        "done",
+        id,
+        {"command": command, "attempts": [attempt(1, ended - took, ended, "exit 0", "done", by["worker"])]},
+        ended,
+    )
     return lines
 
 
+def attempt(number: int, started: float, ended: float, reason: str, verdict: str, worker: str) -> dict:
+    """An attempt as a job file has it."""
+    times = {"started": iso(started), "ended": iso(ended), "duration": round(ended - started, 3)}
+    code = {"exit": int(reason.removeprefix("exit "))} if reason.startswith("exit ") else {}
+    return {"number": number, **times, "worker": worker, **code, "reason": reason, "verdict": verdict}
+
+
 def lay(spool: Spool, state: str, id: str, record: dict, when: float) -> None:
-        os.utime(drop(spool, id, record, state), (when, when))
+    os.utime(drop(spool, id, record, state), (when, when))
 
 
 def report(spool: Spool, now: float) -> None:
     """The job that everybody looks for: it was tried four times."""
-    attempts, begun = [], now - 240
+    attempts, ended = [], now - 240
     for number, wait in enumerate((0, 4, 8, 16), 1):
-        begun += wait + 6
-        entry = {"number": number, "started": iso(begun - 6), "ended": iso(begun), "duration": 6.02, "worker": "shop:4712", "exit": 127, "reason": "exit 127", "cpu": 1.31, "memory": 48_300_032}
-        attempts.append({**entry, "verdict": "dead" if number == 4 else "failed"})
+        ended += wait + 6
+        last = attempt(number, ended - 6, ended, "exit 127", "dead" if number == 4 else "failed", "shop:4712")
+        attempts.append({**last, "cpu": 1.31, "memory": 48_300_032})
         Path(spool.log_path("nightly-report", number, "err")).write_text(REPORT_PRINTED)
-    record = {"command": REPORT, "name": "the monthly report", "max_retries": 3, "timeout": 600, "tags": ["report", "monthly"], "cwd": "/srv/shop", "attempts": attempts}
-    lay(spool, "dead", "nightly-report", record, begun)
+    record = {"command": REPORT, "name": "the monthly report", "max_retries": 3, "timeout": 600, "tags": ["report", "monthly"]}
+    lay(spool, "dead", "nightly-report", {**record, "cwd": "/srv/shop", "attempts": attempts}, ended)
 
 
-def died(spool: Spool, luck: random.Random, when: float, command: str, reason: str, exit: int | None) -> None:
-    entry = {"number": 1, "started": iso(when - 1), "ended": iso(when), "duration": 1.0, "worker": "shop:4711", "reason": reason, "verdict": "dead"}
-    lay(spool, "dead", new_id(when - 5, luck.getrandbits(30)), {"command": command, "max_retries": 0, "attempts": [{**entry, **({"exit": exit} if exit else {})}]}, when)
+def died(spool: Spool, luck: random.Random, when: float, command: str, reason: str) -> None:
+    tried = attempt(1, when - 1, when, reason, "dead", "shop:4711")
+    lay(spool, "dead", new_id(when - 5, luck.getrandbits(30)), {"command": command, "max_retries": 0, "attempts": [tried]}, when)
 
 
 def waiting(spool: Spool, luck: random.Random, now: float) -> None:
@@ -160,7 +194,15 @@ def waiting(spool: Spool, luck: random.Random, now: float) -> None:
     spool.add("sh -c 'sleep 500' rsync -a --delete /srv/media/ nas:/media/", priority=8)
     for i in range(37):
         lay(spool, "done", f"frame-{i:03d}", {"command": f"./frame.sh {i}", "batch": "film"}, now - 3500)
-    spool.add_many([{"command": f"sleep 0.{luck.randint(1, 9)}; ./thumbs.sh uploads/IMG_{luck.randint(1000, 9999)}.jpg || true", "batch": "film"} for _ in range(60)])
+    spool.add_many(
+        [
+            {
+                "command": f"sleep 0.{luck.randint(1, 9)}; ./thumbs.sh uploads/IMG_{luck.randint(1000, 9999)}.jpg || true",
+                "batch": "film",
+            }
+            for _ in range(60)
+        ]
+    )
     spool.add_many([(None, {"command": f"sleep 60; ./newsletter.sh {i}", "priority": -1}) for i in range(24)])
     spool.add("backup /srv", start=now + 7200, name="nightly")
     Path(spool.root, "schedules").mkdir(exist_ok=True)

@@ -1,6 +1,7 @@
 """What the page does: each thing that the command does, with the command line that does the same, and back again where it can be."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,9 @@ def test_a_running_job_is_sent_a_signal_and_cancelled(window, spool):
         window.open(f"/job/{job.id}")
         window.see("processing", ".jobhead")
         window.click(".acts button", "Signal")
-        window.run("const menu = document.querySelector('dialog select'); menu.value = 'USR1'; menu.dispatchEvent(new Event('input', {bubbles: true}))")
+        window.run(
+            "const menu = document.querySelector('dialog select'); menu.value = 'USR1'; menu.dispatchEvent(new Event('input', {bubbles: true}))"
+        )
         window.see(f"queuectl kill -USR1 {job.handle}", "dialog")
         window.click("dialog button[type=submit]")
         window.see("got it", ".log")
@@ -170,7 +173,7 @@ def morgue(window, spool):
 
 
 def test_the_dead_are_grouped_by_reason_and_a_group_is_retried(morgue, spool):
-    assert [line.split()[:2] for line in morgue.text(".group").splitlines() if "exit" in line or "all" in line] or True
+    assert morgue.text(".group b").split() == ["5", "3", "2"]
     morgue.click(".group", "exit 1")
     morgue.until(lambda: morgue.count("tbody tr") == 3, "those of exit 1 alone")
     morgue.click("button", "Retry these 3")
@@ -241,9 +244,15 @@ def test_a_command_is_checked_as_it_is_typed_and_added(view, shop):
 def test_a_wrong_word_is_named_with_the_nearest(view, shop):
     view.forgiving = True
     view.open("/add")
-    view.run("const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))", '{"command": "make", "priorty": 1}')
+    view.run(
+        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
+        '{"command": "make", "priorty": 1}',
+    )
     view.see("priority", ".adder .problem")
-    view.run("const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))", '{"command": }')
+    view.run(
+        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
+        '{"command": }',
+    )
     view.see("not JSON", ".adder .problem")
 
 
@@ -251,7 +260,10 @@ def test_many_jobs_are_pasted(view, shop):
     spool, _ = shop
     view.open("/add")
     lines = "\n".join(json.dumps({"command": f"echo {i}", "batch": "pasted"}) for i in range(3))
-    view.run("const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))", lines)
+    view.run(
+        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
+        lines,
+    )
     view.click(".adder button", "Add 3")
     view.see("3 jobs added", ".toasts")
     assert sum(job.record.get("batch") == "pasted" for job in spool.jobs("pending")) == 3
@@ -270,7 +282,7 @@ def test_a_file_is_dropped(view, shop):
     view.see("queuectl enqueue", ".adder .cmdhold")
     view.click(".adder button", "Add")
     view.see("from-afar is added", ".toasts")
-    assert read(spool, "from-afar") == {"command": "echo dropped", "priority": 2} | {"cwd": read(spool, "from-afar").get("cwd")} or read(spool, "from-afar")["priority"] == 2
+    assert [read(spool, "from-afar")[word] for word in ("command", "priority")] == ["echo dropped", 2]
 
 
 def test_what_is_shown_as_a_command_line_adds_the_same(view, shop):
@@ -279,8 +291,6 @@ def test_what_is_shown_as_a_command_line_adds_the_same(view, shop):
     view.press("printf '%s' \"$HOME\"")
     view.type("input[name=name]", "it's me")
     view.see("--name", ".adder .cmdhold")
-    import shlex
-
     words = shlex.split(view.text(".adder .cmdhold code"))
     id = queuectl(*words[1:], spool=spool, check=True).stdout.split()[0]
     record = until(lambda: read(spool, id), id)

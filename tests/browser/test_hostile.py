@@ -43,7 +43,9 @@ def test_a_hostile_name_is_shown_and_not_run(view, shop, kind):
     assert not set(shown) & {"\u202e", "\x1b", "\x07", "\u200d"}
     if kind in ("markup", "quotes", "long"):
         assert shown == name
-    assert view.run("return [typeof owned, document.querySelectorAll('main img, main script').length, document.title.includes('\\u202e')]") == ["undefined", 0, False]
+    assert view.run(
+        "return [typeof owned, document.querySelectorAll('main img, main script').length, document.title.includes('\\u202e')]"
+    ) == ["undefined", 0, False]
     view.click(".acts button", "Remove")
     until(lambda: not os.path.lexists(path), "it to be removed")
     view.click("button.undo")
@@ -52,7 +54,15 @@ def test_a_hostile_name_is_shown_and_not_run(view, shop, kind):
 
 
 def test_hostile_output_is_shown_and_not_run(window, spool):
-    lines = [MARKUP, "\u202edetrever", "\x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07", "\x1b[999999999;1H\x1b[?1049hgone?", "\x00\x01\x9b", "a\bb", "é".encode().decode()]
+    lines = [
+        MARKUP,
+        "\u202edetrever",
+        "\x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07",
+        "\x1b[999999999;1H\x1b[?1049hgone?",
+        "\x00\x01\x9b",
+        "a\bb",
+        "é".encode().decode(),
+    ]
     spool.add(argv=["printf", "%s\n", *[line.replace("\x00", "") for line in lines]], id="loud", max_retries=0)
     with pool(spool):
         until(lambda: where(spool, "loud") == ["done"], "it to print")
@@ -65,11 +75,22 @@ def test_hostile_output_is_shown_and_not_run(window, spool):
     text = window.text(".log")
     assert MARKUP in text and "gone?" in text
     assert not set(text) & {"\u202e", "\x1b", "\x07"}
-    assert window.run("return [typeof owned, document.querySelectorAll('.log img, .log script, .log a').length]") == ["undefined", 0]
+    assert window.run("return [typeof owned, document.querySelectorAll('.log img, .log script, .log a').length]") == [
+        "undefined",
+        0,
+    ]
 
 
 def test_a_hostile_reason_and_group_are_shown(window, spool):
-    attempt = {"number": 1, "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:00:01Z", "duration": 1, "exit": 1, "reason": MARKUP, "verdict": "dead"}
+    attempt = {
+        "number": 1,
+        "started": "2026-01-01T00:00:00Z",
+        "ended": "2026-01-01T00:00:01Z",
+        "duration": 1,
+        "exit": 1,
+        "reason": MARKUP,
+        "verdict": "dead",
+    }
     drop(spool, "why", {"command": "true", "attempts": [attempt], "group": MARKUP, "batch": MARKUP}, "dead")
     drop(spool, "grouped", {"command": "true", "group": MARKUP, "batch": MARKUP, "hold": MARKUP})
     for path in ("/dead", "/groups", "/jobs", "/job/why", "/"):
@@ -82,7 +103,9 @@ def test_a_hostile_reason_and_group_are_shown(window, spool):
 
 
 def ask(served, path, method="GET", **headers):
-    request = urllib.request.Request(served.origin + path, method=method, headers=headers, data=b"{}" if method == "POST" else None)
+    request = urllib.request.Request(
+        served.origin + path, method=method, headers=headers, data=b"{}" if method == "POST" else None
+    )
     try:
         return urllib.request.urlopen(request, timeout=10).status
     except urllib.error.HTTPError as error:
@@ -103,7 +126,9 @@ def test_the_token_does_not_stay_where_others_see_it(view, shop):
     view.open("/")
     assert token not in view.driver.current_url
     assert view.run("return document.cookie") == ""
-    assert token not in view.run("return JSON.stringify([performance.getEntries().map((each) => each.name), document.referrer, {...localStorage}])")
+    assert token not in view.run(
+        "return JSON.stringify([performance.getEntries().map((each) => each.name), document.referrer, {...localStorage}])"
+    )
     cookie = view.driver.get_cookies()[0]
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     assert cookie["value"] != token

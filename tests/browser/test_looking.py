@@ -95,9 +95,28 @@ def test_the_list_follows_live_but_not_under_the_hand(window, spool):
 
 def test_a_job_shows_why_and_each_attempt(view, shop):
     spool, _ = shop
-    tried = {"number": 1, "started": iso(time.time() - 60), "ended": iso(time.time() - 58), "duration": 2.0, "exit": 7, "reason": "exit 7"}
-    last = {"number": 2, "started": iso(time.time() - 30), "ended": iso(time.time() - 29), "duration": 1.0, "signal": "KILL", "reason": "killed by KILL"}
-    record = {"command": "make all", "name": "the build", "attempts": [{**tried, "verdict": "failed"}, {**last, "verdict": "dead"}], "meta": {"a": 1}}
+    tried = {
+        "number": 1,
+        "started": iso(time.time() - 60),
+        "ended": iso(time.time() - 58),
+        "duration": 2.0,
+        "exit": 7,
+        "reason": "exit 7",
+    }
+    last = {
+        "number": 2,
+        "started": iso(time.time() - 30),
+        "ended": iso(time.time() - 29),
+        "duration": 1.0,
+        "signal": "KILL",
+        "reason": "killed by KILL",
+    }
+    record = {
+        "command": "make all",
+        "name": "the build",
+        "attempts": [{**tried, "verdict": "failed"}, {**last, "verdict": "dead"}],
+        "meta": {"a": 1},
+    }
     drop(spool, "tried", record, "dead")
     view.open("/job/tried")
     view.see("tried", "h1")

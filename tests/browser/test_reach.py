@@ -4,7 +4,17 @@ import pytest
 from browser.test_doing import lay
 from kit import drop, pool, until, where
 
-VIEWS = ["/", "/jobs", "/jobs?q=nothing-like-it", "/dead", "/add", "/groups", "/job/reached", "/job/reached-done", "/job/not-there"]
+VIEWS = [
+    "/",
+    "/jobs",
+    "/jobs?q=nothing-like-it",
+    "/dead",
+    "/add",
+    "/groups",
+    "/job/reached",
+    "/job/reached-done",
+    "/job/not-there",
+]
 TAB, ENTER, ESCAPE, SHIFT_TAB = "\ue004", "\ue007", "\ue00c", "\ue008\ue004"
 
 
@@ -14,7 +24,9 @@ def furnished(shop):
     spool, _ = shop
     lay(spool, "reached", "dead", "printf 'x'")
     with open(spool.log_path("reached", 1, "err"), "w") as log:
-        log.write("\033[31mred\033[0m \033[2mdim\033[0m \033[44;33mpainted\033[0m \033[38;5;17mdark blue\033[0m \033[7minverse\033[0m\n")
+        log.write(
+            "\033[31mred\033[0m \033[2mdim\033[0m \033[44;33mpainted\033[0m \033[38;5;17mdark blue\033[0m \033[7minverse\033[0m\n"
+        )
         log.write("".join(f"\033[{code}mcolour {code}\033[0m\n" for code in (*range(30, 38), *range(90, 98))))
     lay(spool, "reached-failed", "failed")
     lay(spool, "reached-held", "held")
@@ -86,7 +98,9 @@ def test_a_dead_job_is_found_mended_and_retried_by_keys_alone(window, spool):
     window.until(lambda: window.focused("return document.activeElement.name") == "command", "the command to be edited")
     from selenium.webdriver import ActionChains
 
-    ActionChains(window.driver).key_down("\ue009").send_keys("a").key_up("\ue009").send_keys("true").key_down("\ue009").send_keys(ENTER).key_up("\ue009").perform()
+    ActionChains(window.driver).key_down("\ue009").send_keys("a").key_up("\ue009").send_keys("true").key_down("\ue009").send_keys(
+        ENTER
+    ).key_up("\ue009").perform()
     until(lambda: where(spool, "by-keys") == ["pending"], "it to wait again")
     window.see("tried again", ".toasts")
     window.press("u")
@@ -103,8 +117,12 @@ def test_everything_is_reached_by_tab_and_the_focus_is_seen(view, furnished):
     seen = set()
     for _ in range(wanted + 3):
         view.press(TAB)
-        seen.add(view.run("const each = document.activeElement; each.dataset.seen ??= String(Math.random()); return each.dataset.seen"))
-        assert view.run("const style = getComputedStyle(document.activeElement); return style.outlineStyle !== 'none' || document.activeElement === document.body")
+        seen.add(
+            view.run("const each = document.activeElement; each.dataset.seen ??= String(Math.random()); return each.dataset.seen")
+        )
+        assert view.run(
+            "const style = getComputedStyle(document.activeElement); return style.outlineStyle !== 'none' || document.activeElement === document.body"
+        )
     assert len(seen) >= wanted
 
 
@@ -154,7 +172,9 @@ def test_what_changes_is_told_to_a_screen_reader_but_seldom(window, spool):
     job = spool.add("sleep 0.2")
     window.open(f"/job/{job.id}")
     window.see("pending", ".jobhead")
-    window.run("window.heard = []; new MutationObserver(() => heard.push(document.getElementById('says').textContent)).observe(document.getElementById('says'), {childList: true, characterData: true, subtree: true})")
+    window.run(
+        "window.heard = []; new MutationObserver(() => heard.push(document.getElementById('says').textContent)).observe(document.getElementById('says'), {childList: true, characterData: true, subtree: true})"
+    )
     with pool(spool):
         window.see("done", ".jobhead")
     window.until(lambda: f"{job.handle} is done" in window.run("return heard"), "it to be told")

@@ -203,7 +203,9 @@ class Window:
         if not self.run("return typeof axe !== 'undefined'"):
             self.run(axe_script())
         found = self.driver.execute_async_script("axe.run(document, {resultTypes: ['violations']}).then(arguments[0])")
-        return [f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found["violations"] for node in rule["nodes"]]
+        return [
+            f"{rule['id']}: {node['target']} {node['failureSummary']}" for rule in found["violations"] for node in rule["nodes"]
+        ]
 
     # ---- what must never be
 
