@@ -9,8 +9,8 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from jobspool import Spool
 from jobspool.job import iso, new_id
 
 FOLDER = TOP / "docs" / "screenshots"
-SCENE = TOP / ".demo" / "screenshots"
 WIDTHS = (1280, 820, 390)
 TALLEST = {1280: 860, 820: 1000, 390: 900}  # pixels
 MOST = 150_000  # bytes of a picture
@@ -57,19 +56,21 @@ def main() -> int:
         print(f"screenshots: {why}", file=sys.stderr)
         return 1
     views = VIEWS if "ALL" in sys.argv[1:] else {name: VIEWS[name] for name in SHOWN}
-    shutil.rmtree(SCENE, ignore_errors=True)
-    SCENE.mkdir(parents=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    spool = Spool.init(SCENE / "spool")
+    with tempfile.TemporaryDirectory(prefix="shop-") as scene:
+        take_all(Path(scene), views)
+    return 0
+
+
+def take_all(scene: Path, views: dict[str, str]) -> None:
+    spool = Spool.init(scene / "spool")
     furnish(spool, random.Random(11))
-    with pool(spool, 4), web(spool) as served, contextlib.closing(Quitting(start_browser(SCENE))) as browser:
+    with pool(spool, 4), web(spool) as served, contextlib.closing(Quitting(start_browser(scene))) as browser:
         window = Window(browser.driver, served)
         until(lambda: len(list(spool.jobs("processing"))) >= 3, "jobs to run")
         time.sleep(3)  # a little life, to be seen
         for name, path in views.items():
             take(window, name, path)
-    shutil.rmtree(SCENE)
-    return 0
 
 
 class Quitting:

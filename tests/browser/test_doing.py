@@ -178,7 +178,11 @@ def test_the_dead_are_grouped_by_reason_and_a_group_is_retried(morgue, spool):
     morgue.until(lambda: morgue.count("tbody tr") == 3, "those of exit 1 alone")
     morgue.click("button", "Retry these 3")
     morgue.see("3 jobs tried again", ".toasts")
-    assert {id: where(spool, id) for id in ("one-0", "one-1", "one-2")} == dict.fromkeys(("one-0", "one-1", "one-2"), ["pending"])
+    assert {id: where(spool, id) for id in ("one-0", "one-1", "one-2")} == {
+        "one-0": ["pending"],
+        "one-1": ["pending"],
+        "one-2": ["pending"],
+    }
     assert where(spool, "twelve-0") == ["dead"]
     morgue.click("button.undo")
     morgue.see("3 jobs put back", ".toasts")
@@ -222,8 +226,7 @@ def test_a_dead_job_is_looked_at_and_mended_in_its_place(morgue, spool):
 # ---- adding
 
 
-def test_a_command_is_checked_as_it_is_typed_and_added(view, shop):
-    spool, _ = shop
+def test_a_command_is_checked_as_it_is_typed_and_added(view):
     view.open("/add")
     view.press("echo 'from the page'")
     view.type("input[name=priority]", "high")
@@ -241,7 +244,7 @@ def test_a_command_is_checked_as_it_is_typed_and_added(view, shop):
     view.see("5", ".words")
 
 
-def test_a_wrong_word_is_named_with_the_nearest(view, shop):
+def test_a_wrong_word_is_named_with_the_nearest(view):
     view.forgiving = True
     view.open("/add")
     view.run(

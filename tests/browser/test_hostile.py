@@ -32,7 +32,7 @@ def test_a_hostile_name_is_shown_and_not_run(view, shop, kind):
     text = json.dumps({"command": f"echo {MARKUP}", "name": MARKUP if kind == "markup" else "a name", "tags": [MARKUP]})
     path = Path(spool.root, "dead", f"{name}.json")
     path.write_bytes(text.encode())
-    view.open(f"/jobs?q=command:owned")
+    view.open("/jobs?q=command:owned")
     view.until(lambda: view.count("tbody tr"), "the job")
     row = view.run("return document.querySelectorAll('tbody tr').length - 1")
     view.run("document.querySelectorAll('tbody tr a.open')[arguments[0]].click()", row)
@@ -113,7 +113,7 @@ def ask(served, path, method="GET", **headers):
 
 
 def test_who_has_no_cookie_is_told_how_to_get_the_link(view, shop):
-    view.driver.delete_all_cookies()
+    view.forget()
     view.forgiving = True
     view.driver.get(view.web.origin + "/jobs")
     view.see("queuectl web", "body")
@@ -123,7 +123,9 @@ def test_who_has_no_cookie_is_told_how_to_get_the_link(view, shop):
 def test_the_token_does_not_stay_where_others_see_it(view, shop):
     spool, served = shop
     token = Path(spool.root, "web.token").read_text().strip()
-    view.open("/")
+    view.forget()
+    view.driver.get(served.link)
+    view.see("live", "#link")
     assert token not in view.driver.current_url
     assert view.run("return document.cookie") == ""
     assert token not in view.run(
@@ -134,7 +136,7 @@ def test_the_token_does_not_stay_where_others_see_it(view, shop):
     assert cookie["value"] != token
 
 
-def test_a_cookie_alone_does_nothing_from_elsewhere(view, shop, tmp_path):
+def test_a_cookie_alone_does_nothing_from_elsewhere(view, shop):
     """A page of another origin in the same browser, which has the cookie, can neither read nor do."""
     import http.server
     import threading

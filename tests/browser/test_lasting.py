@@ -61,7 +61,7 @@ def test_a_page_that_is_let_out_says_how_to_get_in_again(driver, spool):
         window = Window(driver, served)
         window.open("/")
         window.see("live", "#link")
-        driver.delete_all_cookies()
+        window.forget()
         window.forgiving = True
         window.click(".now button", "Pause")
         window.click("dialog button", "Pause")

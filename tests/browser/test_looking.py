@@ -122,7 +122,7 @@ def test_a_job_shows_why_and_each_attempt(view, shop):
     view.see("tried", "h1")
     view.see("It died")
     view.see("the build")
-    assert [line for line in view.text(".attempts .reason").splitlines()] == ["killed by KILL", "exit 7"]
+    assert view.text(".attempts .reason").splitlines() == ["killed by KILL", "exit 7"]
     view.see("+28 s", ".attempts")
     assert "2 attempts in 31 s" in view.run("return document.querySelector('.strip [role=img]').getAttribute('aria-label')")
     view.see('{"a":1}', ".words")

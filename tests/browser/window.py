@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import subprocess
@@ -64,8 +65,19 @@ class Web:
     def __init__(self, process, link):
         self.process = process
         self.link = link
+        self._cookie = None
         self.origin = link.split("/login")[0]
         self.port = int(self.origin.rsplit(":", 1)[1])
+
+    def cookie(self):
+        """What a browser that has opened the link holds: name and value."""
+        if self._cookie is None:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            connection.request("GET", self.link.removeprefix(self.origin))
+            said = connection.getresponse().getheader("Set-Cookie")
+            connection.close()
+            self._cookie = dict(zip(("name", "value"), said.split(";")[0].split("=", 1), strict=True))
+        return self._cookie
 
 
 @contextlib.contextmanager
@@ -97,19 +109,24 @@ class Window:
         self.driver = driver
         self.web = served
         self.forgiving = False  # the test lets the server be away, or say no
-        driver.delete_all_cookies()
+        self.forget()
         driver.get_log("browser")
         self.wide(1280)
         self.theme("dark")
-        driver.get(served.link)
+        cookie = {**served.cookie(), "url": served.origin, "httpOnly": True, "sameSite": "Strict"}
+        driver.execute_cdp_cmd("Network.setCookie", cookie)
         driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 1, "y": 1})
+
+    def forget(self):
+        """Let the browser have no cookie."""
+        self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
 
     # ---- looking
 
     def open(self, path="/"):
         """Look at a path, and wait until something is drawn."""
         self.driver.get(self.web.origin + path)
-        self.until(lambda: self.count("main > *"), f"{path} to be drawn")
+        self.until(lambda: self.count("main > :not(noscript)"), f"{path} to be drawn")
         return self
 
     def run(self, script, *values):
@@ -124,7 +141,7 @@ class Window:
             except (NoSuchElementException, StaleElementReferenceException):
                 return None  # it is drawn anew in this instant
 
-        return until(safely, what, 15)
+        return until(safely, what)
 
     def all(self, css):
         return self.driver.find_elements("css selector", css)
@@ -139,7 +156,7 @@ class Window:
     def see(self, text, css="main"):
         """Wait until it says that there."""
         try:
-            until(lambda: text in self.text(css), text, 15)
+            until(lambda: text in self.text(css), text)
         except AssertionError:
             raise AssertionError(f"{text!r} is not seen in {css}: {self.text(css)[:2000]!r}") from None
 

@@ -69,12 +69,26 @@ async function request(id, verb, given) {
 /** Retry or purge many dead jobs: `which` is {ids}, {reason} or {all: true}. */
 export async function performOnDead(verb, which, command, then) {
   try {
-    const { done, refused = [], undo } = await post(`/dead/${verb}`, which);
-    const what = verb === "retry" ? `${counted(done, "job")} tried again` : `${counted(done, "job")} purged`;
-    toast(refused.length ? `${what}; ${refused.length} not: ${handle(refused[0].id)}: ${refused[0].why}` : what, { command, undo, then, bad: !done && refused.length > 0 });
+    const { count, refused, undos } = await performOnAll(verb, which);
+    const what = `${counted(count, "job")} ${verb === "retry" ? "tried again" : "purged"}`;
+    const undo = undos.length ? undos.reverse() : null;
+    toast(refused.length ? `${what}; ${refused.length} not: ${handle(refused[0].id)}: ${refused[0].why}` : what, { command, undo, then, bad: !count && refused.length > 0 });
     then?.();
   } catch (error) {
     complain(error);
+  }
+}
+
+// The server does so many at once, and says how many are left.
+async function performOnAll(verb, which) {
+  const refused = [], undos = [];
+  for (let count = 0; ; ) {
+    const said = await post(`/dead/${verb}`, which);
+    count += said.done;
+    refused.push(...(said.refused ?? []));
+    if (said.undo) undos.push(said.undo);
+    if (!said.left || !said.done || which.ids) return { count, refused, undos };
+    speak(`${counted(said.left, "job")} left`);
   }
 }
 

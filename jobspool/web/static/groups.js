@@ -28,10 +28,13 @@ export function open(main, { signal }) {
 function table(title, heads, none, command) {
   const body = h("tbody"), empty = h("div.quiet.none", {}, h("p", none), commandLine(command));
   const grid = h("table.plain", {}, h("caption.unseen", title), h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), body);
-  const element = h("section", {}, h("h2", title), h("div.scroll", {}, grid), empty);
+  const note = h("p.quiet");
+  const element = h("section", {}, h("h2", title), h("div.scroll", {}, grid), empty, note);
   return {
     element,
-    show(rows, key, make, update) {
+    show(answer, key, make, update) {
+      const rows = rowsOf(answer);
+      say(note, answer.complete === false ? "of the newest jobs only" : "");
       empty.hidden = rows.length > 0;
       grid.hidden = !rows.length;
       keyed(body, rows, key, make, update);
@@ -47,8 +50,7 @@ function batches() {
   return {
     element: shown.element,
     async look(signal) {
-      const rows = rowsOf(await get("/batches", { signal }));
-      shown.show(rows, (row) => row.batch, (row) => h("tr", {}, link(`/jobs?q=${encodeURIComponent(searchWord("batch", row.batch))}`, row.batch), h("td", {}, h("progress", { "aria-label": `how far ${printable(row.batch)} is` })), h("td.number"), h("td")), (element, row) => {
+      shown.show(await get("/batches", { signal }), (row) => row.batch, (row) => h("tr", {}, link(`/jobs?q=${encodeURIComponent(searchWord("batch", row.batch))}`, row.batch), h("td", {}, h("progress", { "aria-label": `how far ${printable(row.batch)} is` })), h("td.number"), h("td")), (element, row) => {
         const bar = element.querySelector("progress");
         bar.max = row.total || 1;
         bar.value = row.ended;
@@ -64,8 +66,7 @@ function groups() {
   return {
     element: shown.element,
     async look(signal) {
-      const rows = rowsOf(await get("/groups", { signal }));
-      shown.show(rows, (row) => row.group, (row) => h("tr", {}, link(`/jobs?q=${encodeURIComponent(searchWord("group", row.group))}`, row.group), ...Array.from({ length: 7 }, () => h("td"))), (element, row) =>
+      shown.show(await get("/groups", { signal }), (row) => row.group, (row) => h("tr", {}, link(`/jobs?q=${encodeURIComponent(searchWord("group", row.group))}`, row.group), ...Array.from({ length: 7 }, () => h("td"))), (element, row) =>
         cells(element, number(row.pending), number(row.failed), number(row.processing), row.concurrency ?? "any", row.rate ?? "any", row.weight ?? "1", row.paused ? "‖ paused" : ""));
     },
   };
@@ -76,8 +77,7 @@ function schedules() {
   return {
     element: shown.element,
     async look(signal) {
-      const rows = rowsOf(await get("/schedules", { signal }));
-      shown.show(rows, (row) => row.name, (row) => h("tr", {}, h("th", { scope: "row" }, h("bdi", printable(row.name))), h("td.mono"), h("td"), h("td"), h("td", {}, h("code"))), (element, row) => {
+      shown.show(await get("/schedules", { signal }), (row) => row.name, (row) => h("tr", {}, h("th", { scope: "row" }, h("bdi", printable(row.name))), h("td.mono"), h("td"), h("td"), h("td", {}, h("code"))), (element, row) => {
         const when = row.cron ?? (row.every ? `every ${span(row.every)}` : "");
         element.children[2].title = row.next?.[0] ? wholeTime(row.next[0]) : "";
         cells(element, printable(row.zone ? `${when} ${row.zone}` : when), row.problem ? printable(row.problem) : row.paused ? "‖ paused" : row.next?.[0] ? ago(row.next[0]) : "never", number(row.unfinished ?? 0),

@@ -15,7 +15,7 @@ const MOST_ATTEMPTS = 50; // that show at once
 const OWN = new Set(["command", "argv", "attempts", "name"]);
 
 export function open(main, { id, signal, go }) {
-  const name = handle(id);
+  let name = handle(id);
   const mark = stateMark("pending", "…");
   const title = h("h1", { tabindex: -1 }, h("bdi", name));
   const human = h("p.jobname");
@@ -41,7 +41,16 @@ export function open(main, { id, signal, go }) {
       else if (error.status || live.link === "live") complain(error);
       return;
     }
+    if (seen.row.id !== id) beCalled(seen.row.id);
     draw();
+  }
+
+  // Any part of an id that fits one job only names it, here too.
+  function beCalled(whole) {
+    id = whole;
+    name = handle(id);
+    say(title.firstChild, name);
+    history.replaceState(null, "", pageOf(id));
   }
 
   function tellGone() {

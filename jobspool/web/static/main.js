@@ -154,7 +154,7 @@ function tellLink() {
   const text = {
     lost: "The server can't be reached. What you see may be old; it is tried again by itself.",
     shut: "This browser isn't let in any more. Open the link again that `queuectl web` prints.",
-  }[live.link] ?? "";
+  }[live.link] ?? printable(live.status?.trouble ?? "");
   banner.hidden = !text;
   say(banner, text);
 }

@@ -98,13 +98,14 @@ function attention() {
   };
 }
 
-function sentenceOf({ workers, supervisors, paused, counts: { pending = 0, failed = 0 } = {}, oldest_pending: oldest, next_due: next }) {
+function sentenceOf({ workers, supervisors, paused, counts: { pending = 0, failed = 0 } = {}, oldest_pending: oldest, next_due: next, complete }) {
   const busy = workers.filter((worker) => worker.state === "busy").length;
   const words = [];
   if (paused) words.push(`Paused${paused.reason ? ` (${printable(paused.reason)})` : ""}: nothing new starts.`);
   words.push(workers.length ? `${counted(workers.length, "worker")}${supervisors > 1 ? ` of ${supervisors} supervisors` : ""}, ${busy ? (busy === workers.length && busy > 1 ? "all busy" : `${busy} busy`) : "idle"}.` : "No worker is running.");
   if (pending) words.push(`${counted(pending, "job")} ${pending === 1 ? "waits" : "wait"}${oldest && since(oldest) > 1 ? `, the oldest for ${span(since(oldest))}` : ""}.`);
   else words.push("Nothing waits.");
+  if (complete === false) words.push("It is still being counted.");
   if (failed && next) words.push(`The next retry is due ${since(next) < 0 ? ago(next) : "now"}.`);
   return words.join(" ");
 }

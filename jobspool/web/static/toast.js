@@ -16,7 +16,7 @@ export function speak(text) {
   requestAnimationFrame(() => say(voice, text));
 }
 
-/** Show `text`; `command` is the command line, `undo` a token that takes it back, `then` is called when it was taken back. */
+/** Show `text`; `command` is the command line, `undo` a token (or several) that takes it back, `then` is called when it was taken back. */
 export function toast(text, { command, undo, link, bad = false, then } = {}) {
   const box = h(`div.toast${bad ? ".bad" : ""}`, {}, h("p", printable(text)), command && h("code.cmd", `$ ${printable(command)}`));
   const buttons = h("p.buttons");
@@ -45,12 +45,18 @@ export function undoLast() {
   return Boolean(button);
 }
 
-async function takeBack(box, token, then) {
+async function takeBack(box, tokens, then) {
   box.querySelector("button.undo").disabled = true;
   try {
-    const { done, refused } = await post(`/undo/${encodeURIComponent(token)}`);
+    let count = 0;
+    const refusals = [];
+    for (const token of [tokens].flat()) {
+      const { done, refused = [] } = await post(`/undo/${encodeURIComponent(token)}`);
+      count += done;
+      refusals.push(...refused);
+    }
     leave(box);
-    toast(refused?.length ? `${counted(done, "job")} put back; ${refused.length} not: ${refused[0].why}` : `${counted(done, "job")} put back`);
+    toast(refusals.length ? `${counted(count, "job")} put back; ${refusals.length} not: ${refusals[0].why}` : `${counted(count, "job")} put back`);
     then?.();
   } catch (error) {
     leave(box);
