@@ -182,7 +182,7 @@ class Pulse:
             told = self._read()
             moved = self.catalogue.look(told=self.has_journal)
             self._see_past()
-            self._see_hands(bool(moved))
+            self._see_hands(bool(moved) or self.catalogue.behind)
             self.trouble = None
         except OSError as error:
             self.trouble = error
