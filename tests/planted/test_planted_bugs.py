@@ -13,6 +13,7 @@ from kit import TOP
 from planted.bugs import BUGS
 
 PATIENCE = "4"  # seconds: what a bug keeps from coming is not waited for as long as elsewhere
+SPARED = ["-p", "no:hypothesispytest", "-p", "no:xdist", "--assert=plain"]  # two thirds of the time in which pytest starts
 COPIED = ("jobspool", "tests", "queuectl.py", "setup.cfg", "man", "README.md")
 
 
@@ -41,7 +42,7 @@ def look_for(bug):
         copy_to(Path(folder))
         plant(bug, Path(folder))
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "INTERLEAVING"))}
-        command = [sys.executable, "-B", "-m", "pytest", bug.test, "-x", "-q", "--tb=line", f"--basetemp={folder}/base"]
+        command = [sys.executable, "-B", "-m", "pytest", bug.test, "-x", "-q", "--tb=line", *SPARED, f"--basetemp={folder}/base"]
         environment["PATIENCE"] = PATIENCE
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
 
