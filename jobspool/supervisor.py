@@ -165,10 +165,11 @@ class Supervisor:
             self._try(self._mend, "what a crash left stays")
             self._try(self._say_vital, "it is not noted what waits")
             self.auditor.step(self.sight.settings, clock)
-            if self.arrivals is not None:
-                self.arrivals.read_along()
+            self._tell_arrivals([])
         self.sight.look_around(clock)
-        self._tell_arrivals()
+        arrived, self.sight.arrived = self.sight.arrived, []
+        if arrived:
+            self._tell_arrivals(arrived)
         if clock >= self.calendar.at and not self.stopping:
             self.calendar.at = clock + AFTER_TROUBLE
             self._try(lambda: self.calendar.step(self.sight.settings), "schedules wait")
@@ -301,7 +302,7 @@ class Supervisor:
         self.unsettled.pop(id, None)
         self._event(kind, **said)
         if kind == "moved":
-            self.arrivals and self.arrivals.tell([id], self.sight.settings, PROCESSING)
+            self._tell_arrivals([id], PROCESSING)
             self.sight.look(id)
             self.sight.note_dead(id)  # while it ran nobody could
         elif id in self.sight.again:
@@ -330,15 +331,17 @@ class Supervisor:
         if known is not None:
             self.arrivals = Arrivals(self.spool, known.cursor, known.ids[PENDING])
 
-    def _tell_arrivals(self) -> None:
-        """Let the journal tell of the jobs that hands brought to pending/, before anybody runs them."""
-        arrived, self.sight.arrived = self.sight.arrived, []
+    def _tell_arrivals(self, ids: list[str], source: str | None = None) -> None:
+        """Let the journal tell which of the jobs that came to pending/ hands brought, before anybody runs them."""
         if not self.sight.settings.journal_bytes:
             return
-        if self.arrivals is None:
-            self.arrivals = Arrivals(self.spool, journal.end(self.spool.root), ())
-        elif arrived:
-            self.arrivals.tell(arrived, self.sight.settings)
+        try:
+            if self.arrivals is None:
+                self.arrivals = Arrivals(self.spool, journal.end(self.spool.root), ())
+            else:
+                self.arrivals.tell(ids, self.sight.settings, source)
+        except OSError:
+            pass  # the next audit finds them; who needs more of the machine tells what it lacks
 
     def _give_up_unfit(self) -> None:
         """See to the files that are no whole jobs."""
