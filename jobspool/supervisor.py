@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 SETTLE = 2.0  # seconds without change until a file that is no whole job is given up
 MEND_EVERY = 5.0  # seconds between looks for what a crash left
-SAY_AGAIN = 60.0  # seconds until the same trouble is reported again
 QUICK_DEATH = 1.0  # seconds: a worker that dies sooner is not replaced before that time
 FORK_AGAIN = 2.0  # seconds until it is tried again to fork a worker
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
@@ -68,8 +67,8 @@ class Hand:
 class Supervisor:
     """One supervisor and its workers, from serve() to its return.
 
-    `report` takes the events that a person may want to know of; with `verbose` also the starts of jobs. `gate` tells when nothing
-    new is to be started.
+    `report` takes the events that a person may want to know of, trouble each time, and is called without events, too;
+    with `verbose` also the starts of jobs. `gate` tells when nothing new is to be started.
     """
 
     def __init__(
@@ -101,7 +100,6 @@ class Supervisor:
         self._workers = self.sight.settings.workers  # the setting, as it was taken up last
         self.place = roster.Place(spool, roster.SUPERVISOR, spool.file_mode(self.sight.settings))
         self._events: list[dict] = []  # of which is still to be told
-        self._said: dict[str, float] = {}  # trouble that was reported, and when (monotonic)
         self._mend_at = self._fork_at = self._calm_until = 0.0  # monotonic
         self._first_look = True  # the machine may have gone down before
         self._poll = select.poll()
@@ -485,25 +483,17 @@ class Supervisor:
     # ---- telling
 
     def _event(self, kind: str, about: str | None = None, **what: object) -> None:
-        """Report an event; trouble about the same thing no more than once in a while."""
-        clock = time.monotonic()
-        if kind == "trouble":
-            about = about or what["why"]
-            self._said = {said: when for said, when in self._said.items() if clock - when < SAY_AGAIN}
-            if about in self._said:
-                return
-            self._said[about] = clock
-        self._events.append({"event": kind, **what})
+        """Report an event; `about` is what tells that it was reported before."""
+        self._events.append({"event": kind, **what} if about is None else {"event": kind, **what, "about": about})
         if kind == "ended":
             self.hooks.happened(what["attempt"]["verdict"], what["id"])
         elif kind in ("buried", "rejected"):
             self.hooks.happened(DEAD, what["id"])
 
     def _report(self) -> None:
-        """Tell of all that happened since we last woke, at one go."""
-        if self._events:
-            events, self._events = self._events, []
-            self.report(events)
+        """Tell of all that happened since we last woke, at one go; of nothing, too: what was kept back may be due."""
+        events, self._events = self._events, []
+        self.report(events)
 
 
 def _close_on_exec() -> None:
