@@ -78,6 +78,7 @@ A job is one JSON file, its directory is its state, mv is the API.
   logs [-f] [JOB...]    what they printed, or print
   wait [JOB...]         until they, or all, have ended
   batch [NAME], stats   how far batches are; how jobs went
+  events [-f] [JOB...]  what became of jobs, and by whom
 
   cancel, kill JOB...   end them, with all that they started
   retry JOB...          try them again, now
@@ -106,6 +107,8 @@ MAY_RUN = (PENDING, FAILED, PROCESSING)
 MOST_WARNINGS = 100  # of a kind, in status
 EXIT_USAGE, EXIT_FAILED, EXIT_NO_WORKER, EXIT_LATER, EXIT_CONFIG = 2, 1, 3, 75, 78
 EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
+
+RUNNING = [""]  # the command's name
 
 
 class Wrong(Exception):
@@ -2343,6 +2346,129 @@ def _stats_row(row: dict) -> list[str]:
     return [row["name"], *counts, f"{row['per_hour']:g}", share, *times]
 
 
+EVENTS = """\
+Print what became of jobs: each change of state, in order, with its time, and by whom: a worker, a command, or by hand.
+
+Usage:
+  queuectl events [options] [--] [<job>...]
+
+Options:
+  -f --follow            Print what happens from now on, until Ctrl-C; behind what --since or --after asks for.
+  --since=<age>          What happened within this time: 90s, 10m, 1h, 7d; an hour without it.
+  --all                  Everything that is kept.
+  --after=<cursor>       What came behind an event, by the "cursor" that --json prints of it.
+  --cursor-file=<file>   Go on where the file says that we were, and write there how far we have come.
+  --json                 One JSON object a line.
+  --spool=<dir>          The spool to use.
+  -h --help              Print this.
+
+Examples:
+  queuectl events -f
+  queuectl events --since 10m k7m3q9
+  queuectl events --json --cursor-file seen | jq -r 'select(.to == "dead") | .job'
+"""
+
+
+def events(words: dict) -> int:
+    from jobspool import audit, journal
+    from jobspool import events as looks
+
+    spool = open_spool(words)
+    if not spool.settings().journal_bytes:
+        raise QueueError("the journal is switched off: queuectl config set journal_bytes 67108864 lets it be written")
+    if words["--after"] is not None and not journal.is_cursor(words["--after"]):
+        raise Wrong(f"--after takes a cursor, as 12:3456, that --json has printed, and not {words['--after']!r}")
+    ids = {find(spool, handle).id for handle in words["<job>"]}
+    if not words["--follow"]:
+        audit.catch_up(spool)
+    cursor, moment = _from_where(spool, words)
+    reader = journal.Reader(spool.root, cursor)
+    with suppress(KeyboardInterrupt):
+        for found in looks.follow(spool, reader) if words["--follow"] else _read_all(reader):
+            shown = [each for each in found if each["job"] and (not ids or each["job"] in ids) and looks.happened(each, moment)]
+            _print_changes(shown, words)
+            if words["--cursor-file"] and found:
+                _keep_cursor(words["--cursor-file"], reader.cursor)
+            if reader.lost:
+                reader.lost = False
+                talk("some events are missing here: they were older than what is kept")
+    return 0
+
+
+def _from_where(spool: Spool, words: dict) -> tuple[str | None, float]:
+    """Return the cursor from which events are read, None for the oldest, and from when on they count (seconds since 1970)."""
+    from jobspool import events as looks
+    from jobspool import journal
+
+    kept = _read_cursor(words["--cursor-file"]) if words["--cursor-file"] else None
+    if cursor := words["--after"] or kept:
+        return cursor, 0.0
+    if words["--all"] or words["--cursor-file"]:
+        return None, 0.0
+    age = _age_in(words, "--since")
+    if words["--follow"] and age is None:
+        return journal.end(spool.root), 0.0
+    moment = time.time() - (3600.0 if age is None else age)
+    return looks.since(spool, moment), moment
+
+
+def _read_all(reader: object) -> Iterator[list[dict]]:
+    while found := reader.read():
+        yield found
+
+
+def _read_cursor(path: str) -> str | None:
+    """Return the cursor that the file holds, None where it isn't there yet. Raises Wrong."""
+    from jobspool import journal
+
+    try:
+        text = _read(path).decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return None
+    if text and not journal.is_cursor(text):
+        raise Wrong(f"{path} holds no cursor: remove it to begin with the oldest event that is kept")
+    return text or None
+
+
+def _keep_cursor(path: str, cursor: str) -> None:
+    from jobspool import durable
+
+    durable.replace(path, f"{path}.{os.getpid()}", f"{cursor}\n".encode(), synced=False)
+
+
+def _print_changes(found: list[dict], words: dict) -> None:
+    if words["--json"]:
+        print_json({**event, "handle": Job(event["job"], "", {}, 0, 0).handle} for event in found)
+    else:
+        for event in found:
+            print(printable(_change_line(event)))
+    sys.stdout.flush()
+
+
+def _change_line(event: dict) -> str:
+    """Return what happened, in words: when, which job, from which state to which, why, and by whom."""
+    from jobspool.job import seconds
+
+    moment = seconds(event["time"])
+    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment)) + f".{int(moment % 1 * 1000):03d}"
+    source, target = event.get("from"), event.get("to")
+    way = f"{source or '':>10} -> {target or ''}" if source != target else f"{source or '':>10}  {event['event']}"
+    return f"{clock}  {short(event['job']):<12}  {way:<25}  {_change_words(event)}".rstrip()
+
+
+def _change_words(event: dict) -> str:
+    said = [f"attempt {event['attempt']}"] if "attempt" in event else []
+    said += [str(event["reason"])] if event.get("reason") else [f"exit {event['exit']}"] if "exit" in event else []
+    said += [f"{word} {span(event[word])}" for word in ("waited", "duration") if isinstance(event.get(word), (int, float))]
+    return ", ".join([*said, _by_whom(event)])
+
+
+def _by_whom(event: dict) -> str:
+    if event.get("by") == "command":
+        return f"by {event.get('user')} (queuectl {event.get('command')})"
+    return {"hand": "by hand", "worker": f"worker {event.get('worker')}"}.get(event.get("by"), f"by the {event.get('by')}")
+
+
 GROUP = """\
 Show the groups of jobs, or change the limits of one: running workers take them up at once.
 
@@ -3446,6 +3572,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "group": (GROUP, group),
     "batch": (BATCH, batch),
     "stats": (STATS, stats),
+    "events": (EVENTS, events),
     "schedule": (SCHEDULE, schedule),
     "pause": (PAUSE, pause),
     "resume": (RESUME, resume),
@@ -3459,7 +3586,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "doctor": (DOCTOR, doctor),
     "completion": (COMPLETION, completion),
 }
-LASTING = ("start", "restart", "run", "wait", "logs", "top")
+LASTING = ("start", "restart", "run", "wait", "logs", "top", "events")
 OTHER_NAMES = {"fsck": "doctor", "watch": "top"}
 INSTEAD = {  # what people try, and what does it
     "remove": ": queuectl rm forgets a job",
@@ -3564,6 +3691,7 @@ def run(argv: list[str]) -> int:
         instead = INSTEAD.get(name) or f"{did_you_mean(name, COMMANDS, ':')} `queuectl --help` lists them"
         raise Wrong(f"unknown {kind} {name!r}{instead}")
     usage, function = COMMANDS[name]
+    RUNNING[0] = name
     if name in LASTING:
         import gc
 
@@ -3733,9 +3861,15 @@ def open_spool(words: dict) -> Spool:
     if words["--spool"] == "":
         raise Wrong("--spool needs a directory, and is empty")
     spool = Spool.open(words["--spool"])
+    spool.by = _by_this_command
     if spool.made:
         talk(f"made a spool for you at {spool.root}")
     return spool
+
+
+def _by_this_command() -> dict[str, str]:
+    """Return what the journal says of who moves jobs here."""
+    return {"by": "command", "user": person(), "command": RUNNING[0]}
 
 
 def find(spool: Spool, handle: str, first: str | None = None) -> Job:

@@ -43,6 +43,7 @@ Room = namedtuple("Room", "path descriptor length")
 
 STATE_OF = {"done": DONE, "failed": FAILED, "dead": DEAD, INTERRUPTED: PENDING, SNOOZED: PENDING}
 OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+SAID = ("verdict", "reason", "exit", "signal", "duration", "worker")  # words of an attempt that the journal has, too
 COARSE = 0.02  # seconds: no kernel's ticks are longer, by which a file's times are told
 ENTRY = 1024  # bytes at most, mostly, that an attempt adds to a job's file
 
@@ -104,6 +105,10 @@ class Claim:
     def begun(self) -> float:
         """When the attempt began, as far as the orphan's file tells: the mark of its claim, else when it came to processing/."""
         return self.mtime if self.record.get("attempts") else self.changed
+
+    def waited(self, began: float) -> float:
+        """Return for how many seconds the job could have run before it began then."""
+        return round(max(0.0, began - self.mtime), 6)
 
     def mark(self) -> None:
         """Let the mtime of a job that was tried before be now, so that it is no longer the one of its last record: last_mark().
@@ -475,6 +480,7 @@ def give_back(claim: Claim) -> None:
     pending = claim.spool.path(PENDING, claim.id)
     try:
         if claim.place != pending:
+            claim.spool.note("back", [claim.id], PENDING, PENDING)  # of a claim that was not told
             move(claim.spool, claim.id, PROCESSING, PENDING, claim.inode)
             claim.place = pending  # called again, it only lacks its mtime
         claim.unmark()
@@ -549,9 +555,11 @@ def finish(claim: Claim) -> str | None:
     """
     if not same_time(last_mark(claim.record), claim.mtime):
         return None
-    state = STATE_OF[claim.record["attempts"][-1]["verdict"]]
+    last = claim.record["attempts"][-1]
+    state = STATE_OF[last["verdict"]]
     durable.sync_directory(claim.spool.folder(PROCESSING))
-    move(claim.spool, claim.id, PROCESSING, state, claim.inode)
+    with claim.spool.noting("recovered", claim.id, PROCESSING, state, **said_of(last)):
+        move(claim.spool, claim.id, PROCESSING, state, claim.inode)
     durable.sync_directory(claim.spool.folder(state))
     return state
 
@@ -568,10 +576,14 @@ def is_written(spool: Spool, id: str) -> bool:
         os.close(descriptor)
 
 
-def give_up(spool: Spool, id: str, state: str) -> bool:
-    """Move a file that is no whole job from `state` to dead/, its content untouched and its mtime now; False if it has gone."""
+def give_up(spool: Spool, id: str, state: str, event: str = "rejected", why: str | None = None) -> bool:
+    """Move a file that is not to be run from `state` to dead/, its content untouched and its mtime now; False if it has gone.
+
+    `event` and why are for the journal.
+    """
     try:
-        move(spool, id, state, DEAD)
+        with spool.noting(event, id, state, DEAD, reason=why):
+            move(spool, id, state, DEAD)
         durable.stamp_now(spool.path(DEAD, id), spool.now())
     except FileNotFoundError:
         return False
@@ -585,7 +597,7 @@ def bury(spool: Spool, id: str, state: str, why: str, settings: Settings) -> boo
     """
     if rewrite(spool, id, state, lambda record: {**record, "cancelled": why}, settings) is None:
         return None
-    return give_up(spool, id, state)
+    return give_up(spool, id, state, "buried", why)
 
 
 def due_again(spool: Spool, id: str, now: float) -> float | None:
@@ -601,7 +613,8 @@ def due_again(spool: Spool, id: str, now: float) -> float | None:
             return found.st_mtime_ns / 1e9
         if found.st_nlink > 1 and (names.keep_one(spool, id, found, {}) != FAILED or os.lstat(source).st_nlink > 1):
             return None
-        durable.move(source, spool.path(PENDING, id))
+        with spool.noting("due", id, FAILED, PENDING):
+            durable.move(source, spool.path(PENDING, id))
     except FileNotFoundError:
         durable.see_folder(spool.folder(FAILED))
         return None
@@ -689,6 +702,12 @@ def entry_for(claim: Claim, outcome: Outcome, verdict: Verdict, worker: str) -> 
         "result": (outcome.said or {}).get("result"),
     }
     return {word: value for word, value in entry.items() if value is not None}
+
+
+def said_of(entry: dict) -> dict:
+    """Return what the journal says of an attempt's end."""
+    said = {word: entry[word] for word in SAID if word in entry}
+    return {"attempt": entry["number"], **said}
 
 
 def move(spool: Spool, id: str, source: str, target: str, own: tuple[int, int] | None = None) -> None:

@@ -64,6 +64,7 @@ SETTINGS = {
         Setting("max_job_bytes", 1_048_576, "bytes", 64, 1_073_741_824, "the largest job file that is run"),
         Setting("keep_done", "7d", "", KEEP, None, "how long, or how many, jobs stay in done/; logs go with their job"),
         Setting("keep_dead", FOREVER, "", KEEP, None, "the same for dead/"),
+        Setting("journal_bytes", 67_108_864, "bytes", 0, 2**62, "how much of the journal is kept; 0: none is written"),
         Setting("log_max_bytes", 104_857_600, "bytes", 4096, 2**62, "the longest log of one attempt; the middle is cut out"),
     )
 }

@@ -130,21 +130,24 @@ def write_over(descriptor: int, content: bytes, size: int) -> None:
         os.ftruncate(descriptor, len(content))
 
 
-def replace(path: str, spare: str, content: bytes, mode: int = 0o600) -> None:
+def replace(path: str, spare: str, content: bytes, mode: int = 0o600, synced: bool = True) -> None:
     """Let `path` hold `content`, on the disk: after a crash it holds either the old or the new, whole.
 
-    `spare` is a fresh name in the same file system; a crash may leave a file there.
+    `spare` is a fresh name in the same file system; a crash may leave a file there. Where it isn't `synced`, a power cut may
+    leave anything.
     """
     descriptor = write_new(spare, content, mode)
     try:
-        os.fsync(descriptor)
+        if synced:
+            os.fsync(descriptor)
         os.rename(spare, path)
     except OSError:
         remove(spare)
         raise
     finally:
         os.close(descriptor)
-    sync_directory(os.path.dirname(path))
+    if synced:
+        sync_directory(os.path.dirname(path))
 
 
 def sync(descriptor: int) -> None:
@@ -395,6 +398,14 @@ def make_directory(path: str, mode: int = 0o700) -> bool:
         return False
     set_mode(path, mode)
     return True
+
+
+def make_directory_if_possible(path: str, mode: int = 0o700) -> bool:
+    """Make the directory as make_directory() does; False also where that can't be done."""
+    try:
+        return make_directory(path, mode)
+    except OSError:
+        return False
 
 
 def set_mode(path: str, mode: int) -> None:

@@ -40,10 +40,11 @@ def cancel(spool: Spool, job: Job, why: str, settings: Settings) -> None:
     Raises QueueError where it has ended already, TryAgain where its processes can't be ended, NoSuchJob.
     """
     begun = _begun(spool, job)
+    ran = {} if begun is None else {"attempt": begun["number"], "verdict": "dead", "worker": begun["worker"]}
     if job.state == DEAD and any(_processes(spool, job.id)):  # an earlier cancel has not come to its end
         moved, source = job, PROCESSING
     else:
-        moved, source = _moved(spool, job, (PENDING, FAILED, PROCESSING), DEAD)
+        moved, source = _moved(spool, job, (PENDING, FAILED, PROCESSING), DEAD, "cancelled", reason=f"cancelled {why}", **ran)
     if source == PROCESSING:
         wait_until_ended(spool, job.id, settings.for_job(moved.record).grace, settings)
     now = spool.now()
@@ -140,7 +141,7 @@ def retry(spool: Spool, job: Job, settings: Settings, reset: bool = False) -> No
         raise QueueError(f"{job.id} is not a whole job ({job.problem}): queuectl edit {job.id}")
     if job.state == DEAD or reset:
         _rewrite(spool, job, lambda record: _reborn(record, spool.now()), settings)
-    moved, _ = _moved(spool, job, (DEAD, FAILED), PENDING)
+    moved, _ = _moved(spool, job, (DEAD, FAILED), PENDING, "retried")
     if waits_until(moved.record, moved.mtime) > spool.now() and "hold" not in moved.record:
         with contextlib.suppress(FileNotFoundError):  # RACE: hands moved it on
             durable.stamp_now(spool.path(PENDING, job.id), spool.now())
@@ -155,14 +156,14 @@ def _reborn(record: dict, now: float) -> dict:
 
 def hold(spool: Spool, job: Job, reason: str, settings: Settings) -> None:
     """Let the waiting job wait until it is released. Raises QueueError where it doesn't wait."""
-    _change(spool, job, (PENDING, FAILED), lambda record: {**record, "hold": reason}, settings)
+    _change(spool, job, (PENDING, FAILED), lambda record: {**record, "hold": reason}, settings, "held", reason=reason)
 
 
 def release(spool: Spool, job: Job, settings: Settings) -> None:
     """Let the held job be in line again. Raises QueueError where it isn't held."""
     if "hold" not in job.record:
         raise QueueError(f"{job.id} is {job.state}, and not held")
-    _change(spool, job, (PENDING, FAILED), lambda record: _without(record, "hold"), settings)
+    _change(spool, job, (PENDING, FAILED), lambda record: _without(record, "hold"), settings, "released")
 
 
 def replace(spool: Spool, job: Job, record: dict, held: str | None, settings: Settings) -> None:
@@ -261,11 +262,12 @@ def _replaced(spool: Spool, other: Job, record: dict, when: float, settings: Set
     """Let the waiting job be another, from then on; False where it has moved, and nothing is replaced."""
     if other.state != PENDING:  # first, as a supervisor moves it when it is due
         try:
-            durable.move(spool.path(other.state, other.id), spool.path(PENDING, other.id))
+            with spool.noting("moved", other.id, other.state, PENDING, settings):
+                durable.move(spool.path(other.state, other.id), spool.path(PENDING, other.id))
         except (FileNotFoundError, FileExistsError):
             return False
     if other.problem:
-        claims.give_up(spool, other.id, PENDING)
+        claims.give_up(spool, other.id, PENDING, why=other.problem)
         return False
     if _rewrite(spool, Job(other.id, PENDING, other.record, other.mtime, other.ctime), lambda _: record, settings, when):
         return True
@@ -311,13 +313,16 @@ def resume(spool: Spool) -> bool:
     return durable.remove(f"{spool.root}/{PAUSED}")
 
 
-def _moved(spool: Spool, job: Job, sources: tuple[str, ...], target: str) -> tuple[Job, str]:
-    """Move the job from whichever of these states it is in by now; return it as it lies there then, and the state it was in."""
+def _moved(spool: Spool, job: Job, sources: tuple[str, ...], target: str, event: str, **what: object) -> tuple[Job, str]:
+    """Move the job from whichever of these states it is in by now; return it as it lies there then, and the state it was in.
+
+    `event`, and what is said of it, are for the journal.
+    """
     until = time.monotonic() + PATIENCE
     while True:
         _refuse(job, sources, "tried again" if target == PENDING else "cancelled")
         try:
-            return spool.move(job, target), job.state
+            return spool.move(job, target, event, **what), job.state
         except NoSuchJob:
             if time.monotonic() > until:
                 raise
@@ -331,15 +336,25 @@ def _refuse(job: Job, states: tuple[str, ...], what: str) -> None:
         raise QueueError(f"{job.id} is {job.state}: it can't be {what}")
 
 
-def _change(spool: Spool, job: Job, states: tuple[str, ...], change: Callable[[dict], dict], settings: Settings) -> None:
-    """Write the job anew where it waits by now."""
+def _change(
+    spool: Spool,
+    job: Job,
+    states: tuple[str, ...],
+    change: Callable[[dict], dict],
+    settings: Settings,
+    event: str = "changed",
+    **what: object,
+) -> None:
+    """Write the job anew where it waits by now. `event`, and what is said of it, are for the journal."""
     until = time.monotonic() + PATIENCE
     while True:
         _refuse(job, states, "changed while it runs" if DONE in states else "held: it does not wait")
         if odd := job.problem or _oddity(spool, job, settings):
             raise QueueError(f"{job.id} is never run: {odd}")
-        if _rewrite(spool, job, change, settings) or change(job.record) == job.record:
-            return
+        if _rewrite(spool, job, change, settings):
+            return spool.note(event, [job.id], job.state, job.state, settings, **what)
+        if change(job.record) == job.record:
+            return None
         if time.monotonic() > until:
             raise TryAgain(f"{job.id} moves while it is changed: try again")
         job = spool.find(f"{job.id}.json")

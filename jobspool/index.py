@@ -115,6 +115,14 @@ class Index:
         """Return the ids that are known to be pending."""
         return set(self._pending)
 
+    def oldest(self, now: float) -> float | None:
+        """Return from when the pending job may run that could have for longest, None where none may. Looks at all of them."""
+        return min((start for _, start, _ in self._pending.values() if start <= now), default=None)
+
+    def next_due(self) -> float | None:
+        """Return when the next failed job is due, None where none is."""
+        return self._failed.next()
+
     def failed(self) -> set[str]:
         """Return the ids that are known to be failed."""
         return self._failed.ids()

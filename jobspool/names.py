@@ -42,6 +42,7 @@ def set_aside(spool: Spool, state: str, id: str) -> None:
     except FileNotFoundError:
         return  # RACE: it has gone by itself
     other = id_of(os.path.basename(aside))
+    spool.note("set aside", [other], state, state, was=id)
     for number, attempt in enumerate(older.attempts if older else (), 1):
         for stream in ("out", "err"):
             if path := _log_of(attempt, spool.log_path(id, number, stream)):

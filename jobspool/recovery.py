@@ -159,14 +159,15 @@ def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: f
         if state is None and (roster.runs(spool, id) or alive.runs(id, claim.number)):
             claim.release()  # looked for behind the lock: its worker may have died since the plan
             return None
-        recorded = None if state else _write_lost(claim, worker, settings, luck)
+        entry = None if state else _lost(claim, worker, settings, luck)
+        recorded = entry and claim.write(entry, settings)
     except OSError as error:
         claim.release()  # trouble, as with a full disk: nobody is kept from trying again
         if isinstance(error, FileNotFoundError) and not claim.holds():
             return None  # RACE: hands moved it
         raise
     if recorded is not None:
-        return _settle_lost(spool, recorded, settings)
+        return _settle_lost(spool, recorded, entry, settings)
     claim.release()
     return Mended(id, state, "its recorded outcome was moved to its place")
 
@@ -176,19 +177,19 @@ def _refuse(spool: Spool, id: str, refused: claims.Refused) -> Mended | None:
         return Mended(id, None, refused.why)
     if refused.kind != "unfit":
         return None
-    return Mended(id, DEAD, refused.why) if claims.give_up(spool, id, PROCESSING) else None
+    return Mended(id, DEAD, refused.why) if claims.give_up(spool, id, PROCESSING, why=refused.why) else None
 
 
-def _write_lost(claim: claims.Claim, worker: str, settings: Settings, luck: float) -> claims.Recorded:
-    """Judge the attempt that nobody saw the end of, and write it down."""
+def _lost(claim: claims.Claim, worker: str, settings: Settings, luck: float) -> dict:
+    """Judge the attempt that nobody saw the end of, and return what the job's file is to say of it."""
     now = claim.spool.now()
     outcome = Outcome(min(claim.begun, now), now, reason=LOST)
     rules = settings.for_job(claim.record)
     verdict = judge(claim.record.get("attempts", []), outcome, rules, luck)
-    return claim.write(claims.entry_for(claim, outcome, verdict, worker), settings)
+    return claims.entry_for(claim, outcome, verdict, worker)
 
 
-def _settle_lost(spool: Spool, recorded: claims.Recorded, settings: Settings) -> Mended | None:
+def _settle_lost(spool: Spool, recorded: claims.Recorded, entry: dict, settings: Settings) -> Mended | None:
     try:
         recorded.sync()
         stayed = recorded.settle()
@@ -197,6 +198,7 @@ def _settle_lost(spool: Spool, recorded: claims.Recorded, settings: Settings) ->
         raise
     if not stayed:
         return None
+    spool.note("recovered", [recorded.claim.id], PROCESSING, recorded.state, settings, **claims.said_of(entry))
     durable.sync_directory(spool.folder(recorded.state))
     try:
         claim = recorded.claim

@@ -202,6 +202,7 @@ def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
         for stream in ("out", "err", "result"):
             _remove_log(spool.log_path(id, number, stream))
     durable.remove(spare)
+    spool.note("removed", [id], state, None)
     return True
 
 

@@ -94,6 +94,7 @@ class Sight:
         self._to_note: set[str] = set()  # ids in dead/ that a failing disk, or who holds them, kept from being noted
         self._dead: set[str] = set()  # ids that lay in dead/ when it was last read
         self._to_look: list[str] = []  # those of them that are still to be looked at
+        self.arrived: list[str] = []  # ids that came to pending/ while we looked, until somebody takes them
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()  # events that are still to be taken
         self._odd: dict[tuple[str, str], str] = {}  # (state, id) of files that are never run, and why, as it was told
         self._linked: dict[tuple[str, str], int] = {}  # the same of what has links elsewhere, and its ctime (ns)
@@ -149,6 +150,11 @@ class Sight:
         while len(ids) < most and (id := self._index.next(now)) is not None:
             ids.append(id)
         return ids
+
+    def vital(self) -> tuple[float | None, float | None, int]:
+        """Return since when the oldest job that may run waits, when a failed one is due next (seconds since 1970), and how many
+        are pending."""
+        return self._index.oldest(self.spool.now()), self._index.next_due(), self._index.waiting()
 
     def seconds_to_sleep(self, clock: float) -> float:
         """Return for how long there will be nothing to see to, if no event comes."""
@@ -402,13 +408,19 @@ class Sight:
 
     def _look_in(self, state: str, id: str) -> None:
         if state == PENDING:
-            self.look(id)
+            self._meet(id)
             return
         self._runs(id)  # hands may have moved it there while it ran
         if state == FAILED:
             self.look_failed(id)
         else:
             self.note_dead(id)
+
+    def _arrive(self, id: str) -> None:
+        """Note that the pending file is one which nobody here knew of."""
+        known = (self._index, self.again, self.unfit, self._held, self._waiting)
+        if self._mtimes and (PENDING, id) not in self._odd and not any(id in each for each in known) and not self._runs(id):
+            self.arrived.append(id)
 
     def note_dead(self, id: str) -> None:
         """Let a job that hands put into dead/ say so, if one lies there."""
@@ -477,7 +489,7 @@ class Sight:
             refused, self._refused = self._refused, {}
             for state, id in (*refused, *self._linked):  # what makes them odd may lie elsewhere
                 self.look(id) if state == PENDING else self.look_failed(id)
-            self._scan_state(PENDING, self.look, blind)
+            self._scan_state(PENDING, self._meet, blind)
             self._scan_state(FAILED, self.look_failed, blind)
             if blind:
                 self._scan_dead(missed)
@@ -502,6 +514,10 @@ class Sight:
             else:
                 self._seen[self.spool.folder(state), id + ENDING] = None  # while workers run what is known
         self._mtimes[state] = changed
+
+    def _meet(self, id: str) -> None:
+        self._arrive(id)
+        self.look(id)
 
     def _scan_dead(self, missed: bool) -> None:
         """See what came to dead/, to be looked at; where events were lost all of it, as hands may have moved it to and fro."""

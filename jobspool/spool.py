@@ -35,6 +35,7 @@ OTHERS = ("tmp", "logs", "workers")
 PAUSED = "paused"  # while a file of this name is in the spool, nothing new is started
 AN_INSTANT = 0.02  # seconds
 AT_ONCE = 16  # files that are open while many are added
+TOLD_AT_ONCE = 64  # jobs of which the journal is told at one go
 FEW = 8  # jobs that are added at once: for each of more, not every state is looked at
 SEARCH_ORDER = (PENDING, PROCESSING, FAILED, DEAD, DONE)
 
@@ -51,15 +52,21 @@ class Luck:
         return self.getrandbits(53) / (1 << 53)
 
 
+def by_a_program() -> dict[str, str]:
+    """Return what the journal says of a program that uses this package."""
+    return {"by": "program"}
+
+
 class Spool:
     """A spool in the file system. Holds no open file and no lock, so threads and forked children may share it.
 
-    `root` is its absolute path; `made` tells that open() has just made it.
+    `root` is its absolute path; `made` tells that open() has just made it. `by` tells what the journal says of who moves jobs.
     """
 
     def __init__(self, root: str, *, now: Callable[[], float] = time.time, luck: random.Random | Luck | None = None) -> None:
         self.root = os.path.abspath(root)
         self.made = False
+        self.by: Callable[[], dict[str, str]] = by_a_program
         self.now = now
         self.luck = luck or Luck()
         self._mark = self.luck.getrandbits(64)  # with our process id it tells our files in tmp/ from all others
@@ -94,6 +101,7 @@ class Spool:
         gid = _group_id(group) if group else None
         try:
             durable.make_parents(spool.root)
+            new = not any(os.path.lexists(spool.folder(state)) for state in STATES)
             for folder in (spool.root, *(f"{spool.root}/{name}" for name in (*STATES, *OTHERS))):
                 if folder == spool.root and os.path.isdir(folder):
                     continue  # or a link to it
@@ -106,6 +114,8 @@ class Spool:
         except OSError as error:
             raise NotASpool(f"can't make a spool at {spool.root}: {error.strerror}: {error.filename}") from None
         spool.check()
+        if new:
+            spool.note("counted", [""], None, None, counts=dict.fromkeys(STATES, 0), all=True, by="init")
         return spool
 
     def check(self) -> None:
@@ -211,6 +221,60 @@ class Spool:
         """Return the mode of new files: the user's alone, or the group's too in a shared spool."""
         return 0o660 if settings.group else 0o600
 
+    # ---- the journal
+
+    def note(
+        self,
+        event: str,
+        ids: Iterable[str],
+        source: str | None,
+        target: str | None,
+        settings: config.Settings | None = None,
+        **what: object,
+    ) -> None:
+        """Write to the journal that jobs go, or have gone, from one state to another; None is none. See journal.py."""
+        try:
+            settings = settings or self.settings_or_default()
+        except OSError:
+            return  # the spool is gone, and the journal with it
+        if settings.journal_bytes and (ids := list(ids)):
+            from jobspool import journal
+
+            who = {} if "by" in what else self.by()
+            self.write_journal(journal.lines(event, ids, source, target, self.now(), {**who, **what}), settings)
+
+    @contextmanager
+    def noting(
+        self, event: str, id: str, source: str, target: str, settings: config.Settings | None = None, **what: object
+    ) -> Iterator[None]:
+        """Tell the journal that the job goes from one state to another, as is done meanwhile; if not, nothing stays told."""
+        if target == PENDING:  # first, or its claim might be told before
+            self.note(event, [id], source, target, settings, **what)
+        try:
+            yield
+        except OSError:
+            if target == PENDING:
+                self.note("back", [id], target, source, settings)
+            raise
+        if target != PENDING:
+            self.note(event, [id], source, target, settings, **what)
+
+    def write_journal(self, content: bytes, settings: config.Settings) -> OSError | None:
+        """Append lines to the journal, and return why that can't be done, None where it was: no job waits for it."""
+        if not content or not settings.journal_bytes:
+            return None
+        from jobspool import journal
+
+        mode, limit = self.file_mode(settings), settings.journal_bytes
+        try:
+            if journal.append(self.root, content, limit, mode) and journal.size(self.root) > limit:
+                from jobspool import ledger
+
+                ledger.keep(self.root, ledger.folded(self.root), self.spare(), limit, mode)
+        except OSError as error:
+            return error
+        return None
+
     # ---- adding
 
     def add(
@@ -293,10 +357,22 @@ class Spool:
             tell(len(files))
         if synced and not in_order:
             durable.sync_files(files)
-        for file, id, record, start, _ in wanted:
-            jobs.append(self._put(file, id, record, start) if id else self._put_anew(file, record, start, states))
+        for i in range(0, len(wanted), TOLD_AT_ONCE):
+            self._put_all(wanted[i : i + TOLD_AT_ONCE], jobs, settings, states)
         if synced:
             durable.sync_directory(self.folder(PENDING))
+
+    def _put_all(self, wanted: list[tuple], jobs: list[Job], settings: config.Settings, states: Iterable[str]) -> None:
+        """Tell the journal of them, and then rename them into pending/; what was renamed comes to `jobs`."""
+        ids = [id or self._new_id(states) for _, id, _, _, _ in wanted]
+        self.note("added", ids, None, PENDING, settings)
+        before = len(jobs)
+        try:
+            for id, (file, given, record, start, _) in zip(ids, wanted, strict=True):
+                jobs.append(self._put(file, id, record, start, own=not given))
+        except (OSError, JobExists):
+            self.note("removed", ids[len(jobs) - before :], PENDING, None, settings, reason="it could not be added")
+            raise
 
     @staticmethod
     def _write(wanted: list[tuple], files: list[str], mode: int, in_order: bool) -> None:
@@ -319,6 +395,8 @@ class Spool:
         for file in files:
             durable.remove_if_possible(file)
         added = [job.id for job in jobs if not durable.remove_if_possible(self.path(PENDING, job.id))]
+        gone = [job.id for job in jobs if job.id not in set(added)]
+        self.note("removed", gone, PENDING, None, reason="not all of them could be added")
         if added:
             raise TryAgain(f"the disk fails: of {len(files)} jobs, only these were added: {' '.join(added)}")
 
@@ -333,25 +411,24 @@ class Spool:
                 raise JobExists(f"the id {id!r} is given twice: choose another")
             seen.add(id)
 
-    def _put(self, file: str, id: str, record: dict, start: float | None) -> Job:
-        """Rename the whole file into pending/ under that id. Raises JobExists."""
+    def _put(self, file: str, id: str, record: dict, start: float | None, own: bool) -> Job:
+        """Rename the whole file into pending/ under that id, which is our `own`, or else may be taken. Raises JobExists."""
         try:
-            durable.move(file, self.path(PENDING, id))
+            (durable.move_own if own else durable.move)(file, self.path(PENDING, id))
         except FileExistsError:  # RACE: somebody took the name since we looked
             raise JobExists(f"{self.path(PENDING, id)} is there already: choose another id") from None
         now = self.now()
         return Job(id, PENDING, record, now if start is None else start, now)
 
-    def _put_anew(self, file: str, record: dict, start: float | None, states: Iterable[str]) -> Job:
-        """Rename the whole file into pending/ under a new id, which no job in these states has.
+    def _new_id(self, states: Iterable[str]) -> str:
+        """Return a new id, which no job in these states has.
 
         One made of the microsecond and 30 random bits is new; if ever it weren't, what lies in its way later is set aside.
         """
         while True:
-            id = new_id(now := self.now(), self.luck.getrandbits(30))
+            id = new_id(self.now(), self.luck.getrandbits(30))
             if not any(os.path.lexists(self.path(state, id)) for state in states):
-                durable.move_own(file, self.path(PENDING, id))
-                return Job(id, PENDING, record, now if start is None else start, now)
+                return id
 
     # ---- looking
 
@@ -453,17 +530,20 @@ class Spool:
 
     # ---- moving
 
-    def move(self, job: Job, state: str) -> Job:
+    def move(self, job: Job, state: str, event: str = "moved", **what: object) -> Job:
         """Move the job as a person does with mv, and return it as it lies there then.
 
+        `event`, and what is said of it, are for the journal.
         A running job that is moved is ended. What lies at the target in done/ or dead/ is set aside as ID~1.json.
         Raises WrongValue for a move into processing/, NoSuchJob when the job isn't where it was seen, JobExists.
         """
         if not may_put(state):
             raise WrongValue(f"a job can't be moved to {state!r}: only a worker's claim does that")
         source, target = self.path(job.state, job.id), self.path(state, job.id)
+        settings = self.settings()
         try:
-            self._move_there(source, target, state)
+            with self.noting(event, job.id, job.state, state, settings, **what):
+                self._move_there(source, target, state)
         except FileNotFoundError:
             raise NoSuchJob(f"{job.id} is no longer in {job.state}/: somebody was quicker") from None
         except FileExistsError:
@@ -473,7 +553,7 @@ class Spool:
                 durable.stamp_now(target, self.now())
             except FileNotFoundError:
                 pass  # RACE: hands moved it on
-        if self.settings().fsync != "never":
+        if settings.fsync != "never":
             durable.sync_directory(self.folder(state))
             durable.sync_directory(self.folder(job.state))  # else a power cut may leave both names
         return self.read(state, job.id) or Job(job.id, state, job.record, job.mtime, self.now())

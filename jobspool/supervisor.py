@@ -15,8 +15,9 @@ import signal
 import time
 from dataclasses import dataclass, field
 
+from jobspool import audit, durable, recovery, roster, vital
 from jobspool import claim as claims
-from jobspool import durable, recovery, roster
+from jobspool.arrivals import Arrivals
 from jobspool.channel import Channel, Wakeup
 from jobspool.hooks import Hooks
 from jobspool.job import ENDING
@@ -81,6 +82,7 @@ class Supervisor:
         gate: Gate | None = None,
     ) -> None:
         spool.ready()
+        spool.by = lambda: {"by": roster.SUPERVISOR}
         self.spool = spool
         self.count = count
         self.drain = drain
@@ -93,6 +95,8 @@ class Supervisor:
         self.sight = Sight(spool, self._runs, self._event, self._trouble)
         self.pruner = Pruner(spool)
         self.leftovers = recovery.Leftovers(spool)
+        self.auditor = audit.Auditor(spool)
+        self.arrivals = Arrivals(spool)
         self.hands: dict[int, Hand] = {}  # by the channel's descriptor
         self.unsettled: dict[str, tuple[tuple, float]] = {}  # id: what its file looked like, and when (monotonic) first so
         self.stopping = 0  # 1: finish what runs; 2: interrupt it
@@ -100,7 +104,7 @@ class Supervisor:
         self._workers = self.sight.settings.workers  # the setting, as it was taken up last
         self.place = roster.Place(spool, roster.SUPERVISOR, spool.file_mode(self.sight.settings))
         self._events: list[dict] = []  # of which is still to be told
-        self._mend_at = self._fork_at = self._calm_until = 0.0  # monotonic
+        self._mend_at = self._fork_at = self._calm_until = self._vital_at = 0.0  # monotonic
         self._first_look = True  # the machine may have gone down before
         self._poll = select.poll()
 
@@ -123,6 +127,7 @@ class Supervisor:
             self._report()
 
     def _go_on(self) -> None:
+        self._try(self.auditor.begin, "what hands did is not in the journal")
         with self.sight.watch:
             self._tend()
             while self.hands or not self.stopping:
@@ -131,6 +136,7 @@ class Supervisor:
                 self._tend()
         self.hooks.finish(lambda: max(self._asked, self.stopping) > 1)
         self._try(self.place.leave)
+        self.auditor.end()
         self._event("stopped")
 
     def _wait(self) -> None:
@@ -155,7 +161,11 @@ class Supervisor:
             self._forget_settled()
             self._try(self._keep_place, "it is not noted who runs")
             self._try(self._mend, "what a crash left stays")
+            self._try(self._say_vital, "it is not noted what waits")
+            self._try(lambda: self.auditor.step(self.sight.settings, clock), "what hands do is not in the journal")
+            self.arrivals.read_along()
         self.sight.look_around(clock)
+        self._tell_arrivals()
         if clock >= self.calendar.at and not self.stopping:
             self.calendar.at = clock + AFTER_TROUBLE
             self._try(lambda: self.calendar.step(self.sight.settings), "schedules wait")
@@ -288,6 +298,7 @@ class Supervisor:
         self.unsettled.pop(id, None)
         self._event(kind, **said)
         if kind == "moved":
+            self.arrivals.tell([id], self.sight.settings, PROCESSING)
             self.sight.look(id)
             self.sight.note_dead(id)  # while it ran nobody could
         elif id in self.sight.again:
@@ -309,6 +320,13 @@ class Supervisor:
             self.sight.put_off(id)
         elif kind == "trouble":
             self.sight.again[id] = time.monotonic() + LOOK_AGAIN
+
+    def _tell_arrivals(self) -> None:
+        """Let the journal tell of the jobs that hands brought to pending/, before anybody runs them."""
+        if arrived := self.sight.arrived:
+            self.sight.arrived = []
+            if self.sight.settings.journal_bytes:
+                self.arrivals.tell(arrived, self.sight.settings)
 
     def _give_up_unfit(self) -> None:
         """See to the files that are no whole jobs."""
@@ -334,7 +352,7 @@ class Supervisor:
         seen, since = self.unsettled.get(id, (None, clock))
         if seen == looks and clock >= since + SETTLE and not claims.is_written(self.spool, id):
             del self.unsettled[id]
-            if claims.give_up(self.spool, id, PENDING):
+            if claims.give_up(self.spool, id, PENDING, "rejected", why):
                 self._event("rejected", id=id, why=why)
             return
         since = since if seen == looks and clock < since + SETTLE else clock
@@ -453,6 +471,13 @@ class Supervisor:
         if self.place.renew():
             for hand in self.hands.values():
                 hand.channel.hint("look")
+
+    def _say_vital(self) -> None:
+        """Let our file in workers/ say what waits, for who looks: see vital.py. Looking through very many is done less often."""
+        clock = time.monotonic()
+        if clock >= self._vital_at:
+            self.place.says(vital.said(*self.sight.vital()))
+            self._vital_at = clock + 50 * (time.monotonic() - clock)
 
     def _mend(self) -> None:
         """Put right what a crash left, of our workers or of anybody's."""

@@ -17,7 +17,7 @@ import time
 from collections import deque
 
 from jobspool import claim as claims
-from jobspool import command, durable, process, roster
+from jobspool import command, durable, journal, process, roster
 from jobspool.channel import Channel, Ears, Wakeup, message
 from jobspool.command import CannotStart
 from jobspool.errors import BrokenConfig
@@ -27,6 +27,7 @@ from jobspool.recorder import Outcome as ToRecord
 from jobspool.recorder import Recorder
 from jobspool.retry import judge
 from jobspool.run import Attempt
+from jobspool.states import FAILED, PENDING, PROCESSING
 from jobspool.trouble import cause, told
 
 TYPE_CHECKING = False
@@ -43,6 +44,7 @@ NOT_NOTED = "it is not noted what is run"
 REST = 1.0  # seconds after trouble, until the next job is asked for
 ASK_AT = 4  # the part of the ids that it got which is left when a worker asks for more
 MOST_UNSAID = 16  # outcomes of which the supervisor isn't told yet
+WAITING = (PENDING, FAILED)  # states from which a job goes on by itself
 LOOK_BESIDE = 0.02  # seconds between looks at the settings, and at our file in workers/
 
 
@@ -74,6 +76,7 @@ class Worker:
         self.logs = Pair(spool, self.place.pid, spool.file_mode(self.settings))
         self.recorder = Recorder(self._cannot_record, self._listen, self._say)
         self.environment = process.own_environment()
+        self.spool.by = lambda: {"worker": self.place.name, "by": roster.WORKER}
         self.verbose = False  # whether the supervisor is told of starts, too
         self.leaving = False
         self.interrupted = False
@@ -82,6 +85,7 @@ class Worker:
         self._prepared: claims.Claim | None = None  # of the first of them
         self._ask_at = 0  # how many of them are left when more are asked for
         self._unsaid: list[dict] = []  # messages that wait for others, to be sent at one go
+        self._unwritten: list[bytes] = []  # lines for the journal that wait, too
         self._look_at = 0.0  # monotonic: when to look beside
         self._rests_until = 0.0  # monotonic
         self._wakeup = Wakeup({signal.SIGTERM: self._on_term, signal.SIGQUIT: self._on_quit})
@@ -122,6 +126,7 @@ class Worker:
             self._put_back(claim)
             self._put_off(id, "no job can be started", error)
             return
+        self._note_soon("claimed", id, PENDING, PROCESSING, attempt=claim.number, waited=claim.waited(attempt.started))
         if self.verbose:
             self.tell_soon("began", id=id, number=claim.number, command=command_line(claim.record))
         self.recorder.go_on(more=True)  # with the last one's outcome, while this one runs
@@ -133,7 +138,7 @@ class Worker:
             self.tell_soon("moved", id=id)
             return
         entry = functools.partial(self._entry, claim, outcome, rules)
-        self.recorder.record(ToRecord(claim, entry, rules, functools.partial(self._recorded, claim.id)))
+        self.recorder.record(ToRecord(claim, entry, rules, functools.partial(self._recorded, claim.id, outcome.ended)))
 
     def _claim(self, id: str) -> claims.Claim | claims.Refused:
         """Claim the job, as claims.take() does; what was prepared of it is done."""
@@ -283,8 +288,21 @@ class Worker:
         if len(self._unsaid) >= MOST_UNSAID:
             self._say()
 
+    def _note_soon(self, event: str, id: str, source: str, target: str, **what: object) -> None:
+        """Have a line for the journal, to be written with others before anybody is told."""
+        if self.settings.journal_bytes:
+            self._unwritten.append(journal.lines(event, [id], source, target, self.spool.now(), {**what, **self.spool.by()}))
+
+    def _write_journal(self) -> None:
+        """Write the lines that wait. Where that can't be done they are lost, and that is told."""
+        lines, self._unwritten = self._unwritten, []
+        if error := self.spool.write_journal(b"".join(lines), self.settings):
+            self.trouble("what becomes of jobs is not in the journal", error)
+
     def _say(self) -> None:
-        """Send the messages that wait."""
+        """Write the lines and send the messages that wait."""
+        if self._unwritten:
+            self._write_journal()
         unsaid, self._unsaid = self._unsaid, []
         if unsaid and not self.channel.send_all(unsaid):
             self.leaving = True
@@ -292,13 +310,20 @@ class Worker:
     def _entry(self, claim: claims.Claim, outcome: Outcome, rules: Settings) -> dict:
         """Judge the outcome and return what to write of it: while the next job runs."""
         verdict = judge(claim.record.get("attempts", []), outcome, rules, random.random())
-        return claims.entry_for(claim, outcome, verdict, self.place.name)
+        entry = claims.entry_for(claim, outcome, verdict, self.place.name)
+        if verdict.state in WAITING:  # told first, or its next claim might be told before
+            self._note_soon("ended", claim.id, PROCESSING, verdict.state, **claims.said_of(entry))
+            self._write_journal()
+        return entry
 
-    def _recorded(self, id: str, entry: dict, stayed: bool) -> None:
-        if stayed:
-            self.tell_soon("ended", id=id, attempt=entry)
-        else:
+    def _recorded(self, id: str, ended: float, entry: dict, stayed: bool) -> None:
+        if not stayed:
             self.tell_soon("moved", id=id)
+            return
+        if (state := claims.STATE_OF[entry["verdict"]]) not in WAITING:
+            commit = round(max(0.0, self.spool.now() - ended), 6)
+            self._note_soon("ended", id, PROCESSING, state, **claims.said_of(entry), commit=commit)
+        self.tell_soon("ended", id=id, attempt=entry)
 
     def _next(self) -> str | None:
         """Return the next id to run, once there is one; None when it is time to leave."""

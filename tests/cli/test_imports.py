@@ -28,8 +28,8 @@ ROSTER = {"jobspool.process", "jobspool.roster", "select", "signal", "datetime"}
 @pytest.mark.parametrize(
     ("words", "more"),
     [
-        (["enqueue", "true"], set()),
-        (["enqueue", "--", "make", "all"], set()),
+        (["enqueue", "true"], {"jobspool.journal", "pwd"}),
+        (["enqueue", "--", "make", "all"], {"jobspool.journal", "pwd"}),
         (["list"], {"jobspool.retry"}),
         (["list", "--limit", "1"], {"jobspool.retry", "heapq"}),
         (["status"], ROSTER),

@@ -42,6 +42,7 @@ def test_a_spool_without_a_config_has_the_defaults(tmp_path):
         "keep_done": "7d",
         "keep_dead": "forever",
         "log_max_bytes": 104_857_600,
+        "journal_bytes": 67_108_864,
     }
 
 

@@ -1,0 +1,59 @@
+"""Who brought a job to pending/: a command says so in the journal before it does it, so what nobody told was done by hand."""
+
+from __future__ import annotations
+
+import os
+
+from jobspool import journal
+from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jobspool.config import Settings
+    from jobspool.spool import Spool
+
+TO, FROM = b'"to": "pending"', b'"from": "pending"'
+HAND = "hand"
+CAME_FROM = {"done": DONE, "dead": DEAD, "failed": FAILED}  # by the verdict on its last attempt
+
+
+class Arrivals:
+    """What one supervisor knows of those who came. It reads along in the journal."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._reader = journal.Reader(spool.root, journal.end(spool.root))
+        self._told: set[bytes] = set()  # of jobs that are pending, and that nobody has asked of yet
+
+    def read_along(self) -> None:
+        """Read what the journal has got since."""
+        while (line := self._reader.line()) is not None:
+            if TO in line:
+                self._told.add(_job_in(line))
+            elif FROM in line:
+                self._told.discard(_job_in(line))
+
+    def tell(self, ids: Iterable[str], settings: Settings, source: str | None = None) -> None:
+        """Let the journal tell which of these jobs, just come to pending/, hands brought; from `source`, where that is known."""
+        self.read_along()
+        for id in ids:
+            if (job := _job_in(journal.lines("", [id], None, None, 0.0, {}))) in self._told:
+                self._told.discard(job)
+            elif os.path.lexists(self._spool.path(PENDING, id)):
+                self._tell(id, settings, source or self._came_from(id))
+
+    def _tell(self, id: str, settings: Settings, source: str | None) -> None:
+        self._spool.note("moved" if source else "added", [id], source, PENDING, settings, by=HAND)
+
+    def _came_from(self, id: str) -> str | None:
+        """Return the state that the job was in last and isn't any more, None where it is new, or a copy."""
+        job = self._spool.read(PENDING, id)
+        state = CAME_FROM.get(job.attempts[-1]["verdict"], PROCESSING) if job and job.attempts else None
+        return None if state is None or os.path.lexists(self._spool.path(state, id)) else state
+
+
+def _job_in(line: bytes) -> bytes:
+    """Return the job's id in the line, as it is written there; of an odd one the part up to its first quotation mark."""
+    return line.split(b'"', 12)[11]

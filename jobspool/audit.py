@@ -1,0 +1,256 @@
+"""Find what hands did: compare the directories with what the journal says is in them, and write the difference to it.
+
+journal/known names the jobs of each state as the journal had them at some cursor. An audit goes on from there, lists the
+directories, and whatever no line tells, once its line has had the time to come, was done by hand. One audit at a time, whoever is
+quicker; a supervisor has one made every so often, and who looks at the journal makes one first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+from jobspool import durable, journal, ledger
+from jobspool.ledger import Ledger
+from jobspool.spool import Spool
+from jobspool.states import PENDING, STATES
+from jobspool.trust import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jobspool.config import Settings
+
+KNOWN = f"{journal.FOLDER}/known"
+LOCK = f"{journal.FOLDER}/lock"
+HAND = "hand"
+EVERY = 15.0  # seconds between two audits that a supervisor has made, or longer where they take long
+SMALL = 1 << 20  # bytes of directories and journal that a supervisor audits itself when it starts
+CODE = "import sys; sys.path.insert(0, sys.argv[1]); from jobspool import audit; audit.audit_beside(sys.argv[2])"
+SETTLED = 1.0  # seconds in which whoever moved a job has written its line
+
+
+class Known:
+    """Which jobs are in which state, up to the journal's `cursor`. `looked` tells the directories' mtimes of the last audit."""
+
+    def __init__(self) -> None:
+        self.cursor = ""
+        self.looked: dict[str, int] = {}
+        self.ids: dict[str, set[str]] = {state: set() for state in STATES}
+        self.recent: set[str] = set()  # jobs of which lines were taken since it was cleared
+        self.missing: set[tuple[str, str]] = set()  # (state, id) that weren't there when it was looked last
+
+    def take(self, event: dict) -> None:
+        """Know of the event."""
+        id, source, target = event["job"], event.get("from"), event.get("to")
+        self.recent.add(id)
+        if source in self.ids and source != target:
+            self.ids[source].discard(id)
+        if target in self.ids:
+            self.ids[target].add(id)
+
+
+def audit(spool: Spool, patience: float = SETTLED) -> int | None:
+    """Let the journal tell what hands did until now, and return how many changes that were; None where somebody else is at it.
+
+    What has not settled is waited for, `patience` seconds at most, and else left for the next audit. Raises OSError.
+    """
+    settings = spool.settings_or_default()
+    if not settings.journal_bytes:
+        return 0
+    durable.make_directory(f"{spool.root}/{journal.FOLDER}", os.stat(spool.root).st_mode & 0o2770)
+    lock = durable.open_to_append(f"{spool.root}/{LOCK}", spool.file_mode(settings))
+    try:
+        return _audit(spool, settings, patience) if durable.lock(lock) else None
+    finally:
+        os.close(lock)
+
+
+def _audit(spool: Spool, settings: Settings, patience: float) -> int:
+    known, book = _load(spool.root), ledger.load(spool.root)
+    if known is None or book is None or known.cursor != book.cursor:
+        known, book = _adopted(spool, settings, book)
+    elif _is_as_it_was(spool, known):
+        return 0
+    looked = _mtimes(spool)
+    _follow(spool.root, known, book)
+    count, unsettled = _look(spool, settings, known, book)
+    if unsettled and patience:
+        time.sleep(patience)
+        more, unsettled = _look(spool, settings, known, book)
+        count += more
+    _correct(spool, settings, known, book)
+    known.looked = {} if unsettled else looked
+    _keep(spool, settings, known, book)
+    return count
+
+
+def catch_up(spool: Spool) -> None:
+    """Let the journal tell what hands did until now, where that can be done."""
+    try:
+        audit(spool)
+    except OSError:
+        pass  # we may not write here, or the disk is full: what the journal tells is told
+
+
+def current(spool: Spool) -> Ledger:
+    """Return the ledger up to now: where no supervisor sees to that, what hands did is looked for first."""
+    from jobspool import roster
+
+    if not any(entry.role == roster.SUPERVISOR for entry in roster.living(spool)):
+        catch_up(spool)
+    settings = spool.settings_or_default()
+    book = ledger.folded(spool.root)
+    if not settings.journal_bytes:
+        book.counts = {state: spool.count(state) for state in STATES}
+    return book
+
+
+class Auditor:
+    """Has audits made for one supervisor, by a process of its own, which takes only what the others leave."""
+
+    def __init__(self, spool: Spool, every: float = EVERY) -> None:
+        self._spool = spool
+        self._every = every
+        self._at = 0.0  # monotonic
+        self._pid = 0  # of the one that is being made
+        self._began = 0.0
+        self._seen: tuple | None = None  # what the spool looked like then
+
+    def begin(self) -> None:
+        """See what hands did before we started, where that takes no longer than an instant. Raises OSError."""
+        known = (f"{self._spool.root}/{name}" for name in (*STATES, KNOWN))
+        if sum(os.stat(path).st_size for path in known if os.path.exists(path)) + journal.size(self._spool.root) < SMALL:
+            audit(self._spool, patience=0)
+
+    def step(self, settings: Settings, clock: float) -> None:
+        """Begin an audit if it is time to, and anything has changed since the last one. Raises OSError."""
+        if self._pid and os.waitpid(self._pid, os.WNOHANG)[0]:
+            self._pid, self._at = 0, clock + max(self._every, 50 * (clock - self._began - SETTLED))
+        if self._pid or clock < self._at or not settings.journal_bytes:
+            return
+        looks = (_mtimes(self._spool), journal.end(self._spool.root))
+        if looks != self._seen:
+            self._seen, self._began = looks, clock
+            package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+            words = [sys.executable, "-S", "-E", "-c", CODE, package, self._spool.root]
+            self._pid = os.posix_spawn(sys.executable, words, os.environ, setpgroup=0)
+
+    def end(self) -> None:
+        """End the audit that is being made; the next one goes on."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+
+
+def audit_beside(root: str) -> None:
+    """Make an audit in a process of its own, at the lowest priority."""
+    os.nice(19)
+    audit(Spool(root))
+
+
+def _follow(root: str, known: Known, book: Ledger) -> None:
+    """Take what the journal has got since."""
+    reader = journal.Reader(root, known.cursor)
+    while events := reader.read():
+        for event in events:
+            known.take(event)
+            book.take(event)
+    known.cursor = book.cursor = reader.cursor
+
+
+def _look(spool: Spool, settings: Settings, known: Known, book: Ledger) -> tuple[int, bool]:
+    """Tell the journal what nobody told; return how many changes that were, and whether there is more that has not settled."""
+    known.recent.clear()
+    come, gone = _differences(spool, known, book)
+    likely = {id for id in come.keys() | gone.keys() if _has_settled(spool, id, gone.get(id), come.get(id), known)}
+    _follow(spool.root, known, book)  # what was seen was told by now, if it was
+    settled = likely - known.recent
+    known.missing = {(state, id) for id, state in gone.items()}
+    _tell(spool, settings, [(id, gone.get(id), come.get(id)) for id in sorted(settled)])
+    _follow(spool.root, known, book)
+    return len(settled), len(settled) < len(come.keys() | gone.keys())
+
+
+def _differences(spool: Spool, known: Known, book: Ledger) -> tuple[dict[str, str], dict[str, str]]:
+    """Return which jobs are in which states, and which not, where the journal has it otherwise."""
+    there = {state: set(spool.names(state)) for state in STATES}
+    _follow(spool.root, known, book)
+    come = {id: state for state in STATES for id in there[state] - known.ids[state]}
+    gone = {id: state for state in STATES for id in known.ids[state] - there[state]}
+    return come, gone
+
+
+def _has_settled(spool: Spool, id: str, source: str | None, target: str | None, known: Known) -> bool:
+    """Tell whether a line that told this change would have come by now. What goes to pending/ is told before it is done."""
+    if target is None:
+        return (source, id) in known.missing
+    try:
+        changed = os.lstat(spool.path(target, id)).st_ctime
+    except FileNotFoundError:
+        return False  # RACE: it has moved on
+    return target == PENDING or abs(time.time() - changed) > SETTLED
+
+
+def _tell(spool: Spool, settings: Settings, moves: list[tuple[str, str | None, str | None]]) -> None:
+    for id, source, target in moves:
+        event = "added" if source is None else "removed" if target is None else "moved"
+        spool.note(event, [id], source, target, settings, by=HAND)
+
+
+def _correct(spool: Spool, settings: Settings, known: Known, book: Ledger) -> None:
+    """Let the journal say by how much its lines don't add up, as after lost ones."""
+    wrong = {state: len(ids) - book.counts[state] for state, ids in known.ids.items() if len(ids) != book.counts[state]}
+    if wrong:
+        _count(spool, settings, wrong, every=False)
+        _follow(spool.root, known, book)
+
+
+def _count(spool: Spool, settings: Settings, counts: dict[str, int], every: bool) -> None:
+    spool.note("counted", [""], None, None, settings, counts=counts, all=every, by="audit")
+
+
+def _adopted(spool: Spool, settings: Settings, book: Ledger | None) -> tuple[Known, Ledger]:
+    """Begin anew: at the journal's first line, where that tells all; else with what lies there: nobody can tell how it came."""
+    known = Known()
+    if journal.tells_all(spool.root):
+        known.cursor = journal.begin(spool.root)
+        return known, Ledger(known.cursor)
+    book = book or ledger.folded(spool.root)
+    ledger.fold(book, spool.root)
+    known.ids = {state: set(spool.names(state)) for state in STATES}
+    known.cursor = book.cursor
+    _count(spool, settings, {state: len(ids) for state, ids in known.ids.items()}, every=True)
+    return known, book
+
+
+def _mtimes(spool: Spool) -> dict[str, int]:
+    return {state: os.stat(spool.folder(state)).st_mtime_ns for state in STATES}
+
+
+def _is_as_it_was(spool: Spool, known: Known) -> bool:
+    """Tell whether nothing has come or gone since the last audit, as far as mtimes tell: those may be as coarse as a tick."""
+    newest = max(known.looked.values(), default=0) / 1e9
+    return known.looked == _mtimes(spool) and time.time() - newest > SETTLED and journal.end(spool.root) == known.cursor
+
+
+def _load(root: str) -> Known | None:
+    try:
+        with open(f"{root}/{KNOWN}", "rb", opener=lambda path, _: os.open(path, READ)) as file:
+            said = json.load(file)
+        known = Known()
+        known.cursor, known.looked = said["cursor"], said["looked"]
+        known.ids = {state: set(said["ids"][state]) for state in STATES}
+        return known if journal.is_cursor(known.cursor) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _keep(spool: Spool, settings: Settings, known: Known, book: Ledger) -> None:
+    content = json.dumps({"cursor": known.cursor, "looked": known.looked, "ids": {s: sorted(i) for s, i in known.ids.items()}})
+    mode = spool.file_mode(settings)
+    durable.replace(f"{spool.root}/{KNOWN}", spool.spare(), content.encode(), mode, synced=False)
+    ledger.keep(spool.root, book, spool.spare(), settings.journal_bytes, mode)

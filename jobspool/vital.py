@@ -1,0 +1,38 @@
+"""What a supervisor says of what waits, in its file in workers/: so whoever looks need not go through the directories."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from jobspool import roster
+from jobspool.trust import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jobspool.spool import Spool
+
+WORDS = ("oldest", "next_due", "waiting")
+
+
+def said(oldest: float | None, next_due: float | None, waiting: int) -> str:
+    """Return what the file says beside who it is: since when the oldest job waits, and when the next failed one is due."""
+    return json.dumps(dict(zip(WORDS, (oldest, next_due, waiting), strict=True)))[1:-1]
+
+
+def read(spool: Spool) -> dict | None:
+    """Return what a living supervisor says: oldest and next_due (seconds since 1970, or None), waiting; None where none is."""
+    for entry in roster.living(spool):
+        if entry.role == roster.SUPERVISOR and (found := _said(entry.path)):
+            return found
+    return None
+
+
+def _said(path: str) -> dict | None:
+    try:
+        with open(path, "rb", opener=lambda path, _: os.open(path, READ)) as file:
+            found = json.loads(file.read(roster.LARGEST))
+        numbers = (int, float, type(None))
+        return {word: found[word] for word in WORDS} if all(isinstance(found[word], numbers) for word in WORDS) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # RACE: it is being written, or gone; or it has said nothing yet
