@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace rsync:rsync nano:nano zsh:zsh fish:fish systemd-analyze:systemd
-MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5
+MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5 man/queuectl-trace.7
 
 .PHONY: help demo test verify powercut chaos soak bench bench-clean lint test-deps install clean
 .DEFAULT_GOAL := help

@@ -674,6 +674,7 @@ Options:
   --log-level=<level>
                   error, warning, info or debug; info without it.
   --verbose       A line for each start of a job, too: --log-level debug.
+  --otel          Deliver a span of each attempt to an OpenTelemetry collector: see queuectl-trace(7).
   --max-load=<load>
                   Start nothing while the load of the machine is higher.
   --min-free-memory=<size>
@@ -704,6 +705,7 @@ def start(words: dict) -> int:
         raise QueueError(f"no right to write {spool.root}: its owner is the one to start workers there")
     _gate_of(spool, words)  # a wrong one is told of before anything begins
     _log_form(words)
+    _check_tracing(words)
     _leave_job()
     spool.ready()
     if apart := [name for name in (*STATES, "tmp") if os.stat(f"{spool.root}/{name}").st_dev != os.stat(spool.root).st_dev]:
@@ -824,6 +826,8 @@ def _supervise(spool: Spool, count: int, words: dict, report: Callable[[list[dic
     from jobspool.supervisor import Supervisor
 
     manager = os.environ.pop("NOTIFY_SOCKET", None)  # which is not for jobs
+    for name in ("TRACEPARENT", "TRACESTATE"):
+        os.environ.pop(name, None)  # nor is the trace of who started us
 
     def noted(events: list[dict]) -> None:
         if any(event["event"] == "started" for event in events):
@@ -832,8 +836,28 @@ def _supervise(spool: Spool, count: int, words: dict, report: Callable[[list[dic
 
     gate = _gate_of(spool, words)
     verbose = words["--verbose"] or words["--log-level"] == "debug"
-    Supervisor(spool, count, words["--drain"], noted if manager else report, verbose, gate).serve()
+    Supervisor(spool, count, words["--drain"], noted if manager else report, verbose, gate, _tracer_of(spool, words)).serve()
     return 0
+
+
+def _check_tracing(words: dict) -> None:
+    """Raise Wrong where spans are asked for and can't be delivered."""
+    if words["--otel"]:
+        from jobspool import tracer
+
+        if why := tracer.missing():
+            raise Wrong(f"--otel: {why}")
+
+
+def _tracer_of(spool: Spool, words: dict) -> object:
+    """Return what gives attempts their spans, None where nobody asks for them."""
+    if not words["--otel"] or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    from jobspool.tracer import Tracer
+
+    form, level = words["--log-format"] or "text", words["--log-level"] or "info"
+    own = {"form": form, "level": level, "encoding": sys.stdout.encoding, "spool": spool.root, "version": __version__}
+    return Tracer({"target": words["--log"] or (os.devnull if words["--quiet"] else "stdout"), **own})
 
 
 def _notify(address: str, said: str) -> None:
@@ -924,7 +948,7 @@ def _serve_detached(spool: Spool, count: int, words: dict, log: int, writer: int
                 os.close(writer)
             tell(events)
 
-        status = _supervise(spool, count, words, report)
+        status = _supervise(spool, count, {**words, "--log": words["--log"] or path}, report)
     except (QueueError, Wrong) as error:
         talk(str(error))
     finally:
@@ -1080,7 +1104,7 @@ def _given_before(pids: list[int]) -> dict:
     return {}
 
 
-KEPT = ("--log", "--log-format", "--log-level", "--verbose", *GATES)  # by restart
+KEPT = ("--log", "--log-format", "--log-level", "--verbose", "--otel", *GATES)  # by restart
 
 
 def _lasting(words: dict, pid: int) -> dict:
@@ -1105,6 +1129,7 @@ Options:
   --log=<target>  As `start` takes it, and these two:
   --log-format=<format>
   --log-level=<level>
+  --otel          As `start` takes it.
   --print         Only print the unit.
   --spool=<dir>   The spool to use.
   -h --help       Print this.
@@ -1122,7 +1147,7 @@ def install_service(words: dict) -> int:
     if words["--count"] is not None:
         _count_of(words["--count"], spool)
     _log_form(words)
-    given = _as_typed({name: words[name] for name in ("--count", "--log", "--log-format", "--log-level")})
+    given = _as_typed({name: words[name] for name in ("--count", "--log", "--log-format", "--log-level", "--otel")})
     program = os.path.abspath(sys.argv[0])
     unit = service.unit(spool, [program] if os.access(program, os.X_OK) else [sys.executable, program], given, words["--user"])
     if words["--print"]:

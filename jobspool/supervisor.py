@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobspool.machine import Gate
+    from jobspool.tracer import Tracer
 
 SETTLE = 2.0  # seconds without change until a file that is no whole job is given up
 MEND_EVERY = 5.0  # seconds between looks for what a crash left
@@ -69,7 +70,8 @@ class Supervisor:
     """One supervisor and its workers, from serve() to its return.
 
     `report` takes the events that a person may want to know of, trouble each time, and is called without events, too;
-    with `verbose` also the starts of jobs. `gate` tells when nothing new is to be started.
+    with `verbose` also the starts of jobs. `gate` tells when nothing new is to be started,
+    and `tracer` gives attempts their spans.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Supervisor:
         report: Callable[[list[dict]], None],
         verbose: bool = False,
         gate: Gate | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         spool.ready()
         spool.by = lambda: {"by": roster.SUPERVISOR}
@@ -89,6 +92,7 @@ class Supervisor:
         self.report = report
         self.verbose = verbose
         self.gate = gate
+        self.tracer = tracer
         self._barred = ""  # why the gate is shut
         self.hooks = Hooks(spool, self._event)
         self.calendar = Calendar(spool, self._event)
@@ -137,6 +141,8 @@ class Supervisor:
         self.hooks.finish(lambda: max(self._asked, self.stopping) > 1)
         self._try(self.place.leave)
         self.auditor.end()
+        if self.tracer:
+            self.tracer.finish()
         self._event("stopped")
 
     def _wait(self) -> None:
@@ -164,6 +170,8 @@ class Supervisor:
             self._try(self._say_vital, "it is not noted what waits")
             self._try(lambda: self.auditor.step(self.sight.settings, clock), "what hands do is not in the journal")
             self.arrivals.read_along()
+            if self.tracer and (why := self._try(self.tracer.keep, "spans are not delivered")):
+                self._event("trouble", why=why, about="exporter")
         self.sight.look_around(clock)
         self._tell_arrivals()
         if clock >= self.calendar.at and not self.stopping:
@@ -419,7 +427,7 @@ class Supervisor:
         for hand in self.hands.values():
             hand.channel.close()
         worker = Worker(self.spool, channel, self.place.pid, self.sight.settings)
-        worker.verbose = self.verbose
+        worker.verbose, worker.tracer = self.verbose, self.tracer
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         worker.serve()
 
@@ -492,6 +500,8 @@ class Supervisor:
                 self._mend_at = time.monotonic() + AFTER_TROUBLE
                 continue
             self._event("recovered", id=mended.id, state=mended.state, why=mended.why)
+            if self.tracer:
+                self.tracer.lose(mended.id, mended.why)
             if mended.state == FAILED:
                 self.sight.look_failed(mended.id)
         self._first_look = False
