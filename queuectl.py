@@ -109,6 +109,7 @@ EXIT_USAGE, EXIT_FAILED, EXIT_NO_WORKER, EXIT_LATER, EXIT_CONFIG = 2, 1, 3, 75, 
 EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
 
 RUNNING = [""]  # the command's name
+BY: dict[str, str] = {}  # what the journal says of who moves jobs here, once that was asked
 
 
 class Wrong(Exception):
@@ -3456,21 +3457,31 @@ def run_(words: dict) -> int:
     given = record.pop("id", None) if words["--id"] is None else words["--id"]
     spool = open_spool(words)
     record = _with_options(record, _options(words, spool), words)
+    let_through = _hold_interrupts()  # the job may run before we know that it was added
     job = _added_unique(spool, record, _start(words), words) if words["--unique"] is not None else None
     [job] = [job] if job else spool.add_many([(given, record, _start(words))])
-    here = _start_here(spool, job.id) if words["--now"] else None
-    guard = _ended_in_order() if here else nullcontext()
-    if not words["--quiet"]:
-        talk_to_person(f"{short(job.id)} is {'run here' if here else 'in line'}")
-        here or _tell_of_workers(spool)
+    here = None
     try:
-        with guard:
+        let_through()
+        here = _start_here(spool, job.id) if words["--now"] else None
+        if not words["--quiet"]:
+            talk_to_person(f"{short(job.id)} is {'run here' if here else 'in line'}")
+            here or _tell_of_workers(spool)
+        with _ended_in_order() if here else nullcontext():
             return _follow_to_end(spool, job, words["--quiet"])
     except KeyboardInterrupt:
         return _interrupted(spool, job.id, words)
     finally:
         if here:
             here.end()
+
+
+def _hold_interrupts() -> Callable[[], object]:
+    """Let a Ctrl-C wait, until what is returned is called."""
+    import signal
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    return lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_here(spool: Spool, id: str) -> object:
@@ -3894,7 +3905,9 @@ def open_spool(words: dict) -> Spool:
 
 def _by_this_command() -> dict[str, str]:
     """Return what the journal says of who moves jobs here."""
-    return {"by": "command", "user": person(), "command": RUNNING[0]}
+    if not BY:
+        BY.update(by="command", user=person(), command=RUNNING[0])
+    return BY
 
 
 def find(spool: Spool, handle: str, first: str | None = None) -> Job:

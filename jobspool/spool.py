@@ -345,7 +345,7 @@ class Spool:
 
     def _add_all(self, wanted: list[tuple], settings: config.Settings, tell: Callable[[int], object]) -> list[Job]:
         files, jobs = [], []
-        together = len(wanted) if settings.fsync != "never" else 1  # else none waits for the others, and tmp/ stays small
+        together = len(wanted) if settings.fsync != "never" else AT_ONCE  # else none waits for all others, and tmp/ stays small
         try:
             for i in range(0, len(wanted), together or 1):
                 self._add_together(wanted[i : i + together], files, jobs, settings, tell)
