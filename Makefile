@@ -5,7 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace rsync:rsync nano:nano zsh:zsh fish:fish systemd-analyze:systemd
-MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5 man/queuectl-trace.7
+MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5 man/queuectl-metrics.7 man/queuectl-trace.7
+# Out of the package, not with it: that starts a server, open to everybody.
+GET_PROMTOOL = (mkdir -p .tools && cd .tools && apt-get download -qq prometheus && \
+	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb) 2>/dev/null
 
 .PHONY: help demo test verify powercut chaos soak bench bench-clean lint test-deps install clean
 .DEFAULT_GOAL := help
@@ -49,12 +52,15 @@ test-deps: ## what tests need beside Python, from Debian's packages: mandoc, fil
 	elif ! command -v apt-get >/dev/null; then echo "test-deps: no apt-get here: install$$missing by hand, or their tests are skipped"; \
 	else sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; fi
+	@if command -v promtool >/dev/null || [ -x .tools/promtool ] || ! command -v apt-get >/dev/null; then :; else \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $(GET_PROMTOOL) || { $$sudo apt-get update -qq; $(GET_PROMTOOL); } || \
+	  echo "test-deps: no promtool can be had: its tests are skipped"; fi
 
 install: ## for this user: by pipx where it is there, else pip
 	@if command -v pipx >/dev/null; then pipx install --force .; else $(PYTHON) -m pip install --user .; fi
 
 clean: bench-clean ## remove what was made here
-	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tools .demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): setup.cfg pyproject.toml

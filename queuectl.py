@@ -79,6 +79,7 @@ A job is one JSON file, its directory is its state, mv is the API.
   wait [JOB...]         until they, or all, have ended
   batch [NAME], stats   how far batches are; how jobs went
   events [-f] [JOB...]  what became of jobs, and by whom
+  metrics               all that in numbers, for Prometheus
 
   cancel, kill JOB...   end them, with all that they started
   retry JOB...          try them again, now
@@ -2495,6 +2496,120 @@ def _by_whom(event: dict) -> str:
     return {"hand": "by hand", "worker": f"worker {event.get('worker')}"}.get(event.get("by"), f"by the {event.get('by')}")
 
 
+METRICS = """\
+Print the spool in numbers, in OpenMetrics text, for Prometheus. It needs prometheus_client: pip install 'queuectl[metrics]'.
+
+Usage:
+  queuectl metrics [options] [--label=<pair>]...
+
+Options:
+  --textfile=<dir>   Write <dir>/queuectl.prom, or the file that ends with .prom, at one go, for node_exporter's textfile
+                     collector; - prints what that reads.
+  --every=<time>     Write it again and again, until it is stopped.
+  --serve=<address>  Serve http://<address>/metrics until it is stopped; a port alone is one of this machine only.
+  --label=<pair>     NAME=VALUE, a label that all of them get; may be repeated.
+  --spool=<dir>      The spool to use.
+  -h --help          Print this.
+
+Examples:
+  queuectl metrics
+  queuectl metrics --textfile /var/lib/prometheus/node-exporter --every 15s
+  queuectl metrics --serve 9419
+"""
+
+
+LEAST_EVERY = 0.1  # seconds between two files
+
+
+def metrics(words: dict) -> int:
+    from jobspool.metrics import checked_labels, text
+
+    labels, address, path = checked_labels(words["--label"]), _address_of(words, "--serve"), _textfile_of(words)
+    every = _seconds_of(words, "--every")
+    if every is not None and (path is None or every < LEAST_EVERY):
+        raise Wrong(f"--every is of --textfile DIR, and {LEAST_EVERY:g} seconds at least: --textfile DIR --every 15s")
+    if address is not None and words["--textfile"] is not None:
+        raise Wrong("give one of --serve and --textfile")
+    spool = open_spool(words)
+    if address is not None:
+        return _serve_metrics(spool, *address, labels)
+    if path is None:
+        print(text(spool, words["--textfile"] is None, labels).decode(), end="")
+    elif every is None:
+        _write_metrics(spool, path, labels)
+    else:
+        _keep_writing_metrics(spool, path, labels, every)
+    return 0
+
+
+def _textfile_of(words: dict) -> str | None:
+    """Return the path of the file that is to be written, None for none. Raises Wrong."""
+    given = words["--textfile"]
+    if given in (None, "-"):
+        return None
+    path = os.path.abspath(given if given.endswith(".prom") else f"{given}/queuectl.prom")
+    if not given or not os.path.isdir(os.path.dirname(path)):
+        raise Wrong(f"--textfile {given}: no such directory: name the one of node_exporter's --collector.textfile.directory")
+    return path
+
+
+def _address_of(words: dict, option: str) -> tuple[str, int] | None:
+    """Return the host and the port that the option names: of a port alone the host is this machine's own. Raises Wrong."""
+    if words[option] is None:
+        return None
+    host, _, port = words[option].rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) < 65536) or (not host and ":" in words[option]):
+        raise Wrong(f"{option} takes a port, as 9419, or an address, as 10.0.0.5:9419 or [::1]:9419; not {words[option]!r}")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _serve_metrics(spool: Spool, host: str, port: int, labels: dict[str, str]) -> int:
+    from jobspool.metrics import server, text
+
+    text(spool, labels=labels)  # what is wrong is told of before anything begins
+    try:
+        serving = server(spool, host, port, labels)
+    except OSError as error:
+        raise QueueError(f"can't serve at {host}, port {port}: {error.strerror}: choose another with --serve") from None
+    shown = f"[{host}]" if ":" in host else host
+    talk(f"serving http://{shown}:{serving.server_port}/metrics: Ctrl-C ends it")
+    serving.serve_forever()
+    return 0
+
+
+def _write_metrics(spool: Spool, path: str, labels: dict[str, str]) -> None:
+    """Let the file for node_exporter be as things are now; whoever reads it meanwhile gets the old one or the new, whole."""
+    from jobspool import durable
+    from jobspool.metrics import text
+
+    content = text(spool, False, labels)
+    spare = f"{path}.{os.getpid()}"
+    durable.remove(spare)  # of a process of our number that was killed
+    durable.replace(path, spare, content, 0o644)
+
+
+def _keep_writing_metrics(spool: Spool, path: str, labels: dict[str, str], every: float) -> None:
+    """Write the file again and again until TERM, INT or HUP comes; trouble that may pass is said once."""
+    import signal
+
+    from jobspool.trouble import told
+
+    ends = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # they wait until a file is whole
+    said = ""
+    while True:
+        try:
+            _write_metrics(spool, path, labels)
+            trouble = ""
+        except OSError as error:
+            trouble = told(error, spool.root)
+        if trouble not in ("", said):
+            talk(f"{trouble}; {path} is as it was")
+        said = trouble
+        if signal.sigtimedwait(ends, every) is not None:
+            return
+
+
 GROUP = """\
 Show the groups of jobs, or change the limits of one: running workers take them up at once.
 
@@ -3609,6 +3724,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "batch": (BATCH, batch),
     "stats": (STATS, stats),
     "events": (EVENTS, events),
+    "metrics": (METRICS, metrics),
     "schedule": (SCHEDULE, schedule),
     "pause": (PAUSE, pause),
     "resume": (RESUME, resume),
@@ -3622,7 +3738,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "doctor": (DOCTOR, doctor),
     "completion": (COMPLETION, completion),
 }
-LASTING = ("start", "restart", "run", "wait", "logs", "top", "events")
+LASTING = ("start", "restart", "run", "wait", "logs", "top", "events", "metrics")
 OTHER_NAMES = {"fsck": "doctor", "watch": "top"}
 INSTEAD = {  # what people try, and what does it
     "remove": ": queuectl rm forgets a job",

@@ -20,12 +20,12 @@ CAME_FROM = {"done": DONE, "dead": DEAD, "failed": FAILED}  # by the verdict on 
 
 
 class Arrivals:
-    """What one supervisor knows of those who came. It reads along in the journal."""
+    """What one supervisor knows of those who came. It reads along in the journal, from when these jobs were `pending`."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, cursor: str, pending: Iterable[str]) -> None:
         self._spool = spool
-        self._reader = journal.Reader(spool.root, journal.end(spool.root))
-        self._told: set[bytes] = set()  # of jobs that are pending, and that nobody has asked of yet
+        self._reader = journal.Reader(spool.root, cursor)
+        self._told = set(map(_written, pending))  # jobs that are pending, and that nobody has asked of yet
 
     def read_along(self) -> None:
         """Read what the journal has got since."""
@@ -39,7 +39,7 @@ class Arrivals:
         """Let the journal tell which of these jobs, just come to pending/, hands brought; from `source`, where that is known."""
         self.read_along()
         for id in ids:
-            if (job := _job_in(journal.lines("", [id], None, None, 0.0, {}))) in self._told:
+            if (job := _written(id)) in self._told:
                 self._told.discard(job)
             elif os.path.lexists(self._spool.path(PENDING, id)):
                 self._tell(id, settings, source or self._came_from(id))
@@ -52,6 +52,11 @@ class Arrivals:
         job = self._spool.read(PENDING, id)
         state = CAME_FROM.get(job.attempts[-1]["verdict"], PROCESSING) if job and job.attempts else None
         return None if state is None or os.path.lexists(self._spool.path(state, id)) else state
+
+
+def _written(id: str) -> bytes:
+    """Return what _job_in() returns of that job's lines."""
+    return _job_in(journal.lines("", [id], None, None, 0.0, {}))
 
 
 def _job_in(line: bytes) -> bytes:

@@ -21,6 +21,8 @@ from jobspool.trust import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobspool.config import Settings
 
 KNOWN = f"{journal.FOLDER}/known"
@@ -29,6 +31,7 @@ HAND = "hand"
 EVERY = 15.0  # seconds between two audits that a supervisor has made, or longer where they take long
 SMALL = 1 << 20  # bytes of directories and journal that a supervisor audits itself when it starts
 CODE = "import sys; sys.path.insert(0, sys.argv[1]); from jobspool import audit; audit.audit_beside(sys.argv[2])"
+AT_ONCE = 1000  # lines that are told at one go
 SETTLED = 1.0  # seconds in which whoever moved a job has written its line
 
 
@@ -78,7 +81,10 @@ def _audit(spool: Spool, settings: Settings, patience: float) -> int:
     _follow(spool.root, known, book)
     count, unsettled = _look(spool, settings, known, book)
     if unsettled and patience:
+        parent = os.getppid()
         time.sleep(patience)
+        if os.getppid() != parent:
+            return count  # whoever wanted this is dead, and the spool may be no more
         more, unsettled = _look(spool, settings, known, book)
         count += more
     _correct(spool, settings, known, book)
@@ -119,18 +125,28 @@ class Auditor:
         self._began = 0.0
         self._seen: tuple | None = None  # what the spool looked like then
 
-    def begin(self) -> None:
-        """See what hands did before we started, where that takes no longer than an instant. Raises OSError."""
-        known = (f"{self._spool.root}/{name}" for name in (*STATES, KNOWN))
-        if sum(os.stat(path).st_size for path in known if os.path.exists(path)) + journal.size(self._spool.root) < SMALL:
+    def begin(self) -> Known | None:
+        """See what hands did before we started, and return what is known then; None where that takes longer, or can't be done."""
+        try:
+            if _weight(self._spool.root) > SMALL:
+                return None
             audit(self._spool, patience=0)
+        except OSError:
+            return None  # a disk that fails is told of by who needs it
+        return _load(self._spool.root)
 
     def step(self, settings: Settings, clock: float) -> None:
-        """Begin an audit if it is time to, and anything has changed since the last one. Raises OSError."""
+        """Begin an audit if it is time to, and anything has changed since the last one."""
         if self._pid and os.waitpid(self._pid, os.WNOHANG)[0]:
             self._pid, self._at = 0, clock + max(self._every, 50 * (clock - self._began - SETTLED))
         if self._pid or clock < self._at or not settings.journal_bytes:
             return
+        try:
+            self._begin_beside(clock)
+        except OSError:
+            self._at = clock + self._every  # a disk, or a machine, that fails is told of by who needs it
+
+    def _begin_beside(self, clock: float) -> None:
         looks = (_mtimes(self._spool), journal.end(self._spool.root))
         if looks != self._seen:
             self._seen, self._began = looks, clock
@@ -146,10 +162,26 @@ class Auditor:
             self._pid = 0
 
 
+def _weight(root: str) -> int:
+    """Return how many bytes an audit goes through, or takes from the disk, about."""
+    known = (f"{root}/{name}" for name in (*STATES, KNOWN))
+    return sum(os.stat(path).st_size for path in known if os.path.exists(path)) + journal.size(root)
+
+
 def audit_beside(root: str) -> None:
-    """Make an audit in a process of its own, at the lowest priority."""
+    """Make an audit in a process of its own, at the lowest priority, and see how large the spool is, where that is to be seen.
+
+    Where the disk fails, the next one will do.
+    """
+    from jobspool import size
+
     os.nice(19)
-    audit(Spool(root))
+    spool = Spool(root)
+    try:
+        audit(spool)
+        size.measured(spool)
+    except OSError:
+        pass  # the supervisor tells of the disk
 
 
 def _follow(root: str, known: Known, book: Ledger) -> None:
@@ -170,8 +202,7 @@ def _look(spool: Spool, settings: Settings, known: Known, book: Ledger) -> tuple
     _follow(spool.root, known, book)  # what was seen was told by now, if it was
     settled = likely - known.recent
     known.missing = {(state, id) for id, state in gone.items()}
-    _tell(spool, settings, [(id, gone.get(id), come.get(id)) for id in sorted(settled)])
-    _follow(spool.root, known, book)
+    _tell(spool, settings, [(id, gone.get(id), come.get(id)) for id in sorted(settled)], lambda: _follow(spool.root, known, book))
     return len(settled), len(settled) < len(come.keys() | gone.keys())
 
 
@@ -195,10 +226,16 @@ def _has_settled(spool: Spool, id: str, source: str | None, target: str | None, 
     return target == PENDING or abs(time.time() - changed) > SETTLED
 
 
-def _tell(spool: Spool, settings: Settings, moves: list[tuple[str, str | None, str | None]]) -> None:
+def _tell(spool: Spool, settings: Settings, moves: list[tuple[str, str | None, str | None]], told: Callable[[], None]) -> None:
+    """Tell the journal of the moves, many at a time, and call `told` behind each time: more than it keeps would be lost else."""
+    ways: dict[tuple[str | None, str | None], list[str]] = {}
     for id, source, target in moves:
+        ways.setdefault((source, target), []).append(id)
+    for (source, target), ids in ways.items():
         event = "added" if source is None else "removed" if target is None else "moved"
-        spool.note(event, [id], source, target, settings, by=HAND)
+        for start in range(0, len(ids), AT_ONCE):
+            spool.note(event, ids[start : start + AT_ONCE], source, target, settings, by=HAND)
+            told()
 
 
 def _correct(spool: Spool, settings: Settings, known: Known, book: Ledger) -> None:

@@ -45,6 +45,7 @@ Room = namedtuple("Room", "path descriptor length")
 STATE_OF = {"done": DONE, "failed": FAILED, "dead": DEAD, INTERRUPTED: PENDING, SNOOZED: PENDING}
 OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 SAID = ("verdict", "reason", "exit", "signal", "duration", "worker", "trace", "span")  # of an attempt, for the journal, too
+SOON = 0.05  # seconds until a failed job is looked at again that somebody has locked
 COARSE = 0.02  # seconds: no kernel's ticks are longer, by which a file's times are told
 ENTRY = 1024  # bytes at most, mostly, that an attempt adds to a job's file
 
@@ -620,6 +621,8 @@ def due_again(spool: Spool, id: str, now: float) -> float | None:
     except FileNotFoundError:
         durable.see_folder(spool.folder(FAILED))
         return None
+    except BlockingIOError:
+        return now + SOON  # RACE: another supervisor just moves it, or somebody changes it
     except FileExistsError:
         return now + 1
     return None

@@ -59,3 +59,12 @@ class BrokenConfig(QueueError):
 
 class TryAgain(QueueError):
     """Something that will pass stood in the way."""
+
+
+class NotInstalled(QueueError):
+    """What was asked for needs a package that isn't there: `extra` names those of setup.cfg that bring it."""
+
+    def __init__(self, what: str, extra: str, package: str) -> None:
+        super().__init__(
+            f"{what}: pip install 'queuectl[{extra}]', or where pipx has installed queuectl: pipx inject queuectl {package}"
+        )

@@ -264,7 +264,7 @@ def _replaced(spool: Spool, other: Job, record: dict, when: float, settings: Set
         try:
             with spool.noting("moved", other.id, other.state, PENDING, settings):
                 durable.move(spool.path(other.state, other.id), spool.path(PENDING, other.id))
-        except (FileNotFoundError, FileExistsError):
+        except (FileNotFoundError, FileExistsError, BlockingIOError):
             return False
     if other.problem:
         claims.give_up(spool, other.id, PENDING, why=other.problem)

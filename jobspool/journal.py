@@ -19,6 +19,7 @@ from json.encoder import encode_basestring_ascii
 
 from jobspool import durable
 from jobspool.job import iso
+from jobspool.states import STATES
 from jobspool.trust import READ
 
 FOLDER = "journal"
@@ -29,13 +30,22 @@ SMALLEST = 65_536  # bytes of a segment
 PIECE = 1 << 18  # bytes that are read at one go
 LATE = 1.0  # seconds in which a line may still come to a segment that has its size
 BEGIN = b'{"time"'
+STATE = {None: "null", **{state: f'"{state}"' for state in STATES}}
 
 
 def lines(event: str, ids: list[str], source: str | None, target: str | None, when: float, what: dict) -> bytes:
     """Return a line for each job: from the state `source`, None for none, to `target`. `what` is said of each."""
-    said = json.dumps({"from": source, "to": target, **what})
+    said = "".join([f', "{word}": {_written(value)}' for word, value in what.items()])
+    way = f'"from": {STATE[source]}, "to": {STATE[target]}'
     head = f'{{"time": "{iso(when)}", "event": "{event}", "job": '
-    return "".join([f"{head}{encode_basestring_ascii(id)}, {said[1:]}\n" for id in ids]).encode()
+    return "".join([f"{head}{encode_basestring_ascii(id)}, {way}{said}}}\n" for id in ids]).encode()
+
+
+def _written(value: object) -> str:
+    """Return the value as JSON: numbers and texts, of which there are many, without the way round by an encoder."""
+    if type(value) is str:
+        return encode_basestring_ascii(value)
+    return repr(value) if type(value) in (int, float) and value - value == 0 else json.dumps(value)
 
 
 def append(root: str, content: bytes, limit: int, mode: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from jobspool import durable
-from jobspool.job import id_of, last_mark, same_time, seconds
+from jobspool.job import last_mark, same_time, seconds
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES
 
 TYPE_CHECKING = False
@@ -41,8 +41,7 @@ def set_aside(spool: Spool, state: str, id: str) -> None:
         aside = durable.set_aside(spool.path(state, id))
     except FileNotFoundError:
         return  # RACE: it has gone by itself
-    other = id_of(os.path.basename(aside))
-    spool.note("set aside", [other], state, state, was=id)
+    other = spool.note_set_aside(aside, state)
     for number, attempt in enumerate(older.attempts if older else (), 1):
         for stream in ("out", "err"):
             if path := _log_of(attempt, spool.log_path(id, number, stream)):

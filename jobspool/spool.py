@@ -5,6 +5,7 @@ Readers take no locks and never trust a listing: files move under their feet, so
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -254,17 +255,51 @@ class Spool:
     def noting(
         self, event: str, id: str, source: str, target: str, settings: config.Settings | None = None, **what: object
     ) -> Iterator[None]:
-        """Tell the journal that the job goes from one state to another, as is done meanwhile; if not, nothing stays told."""
-        if target == PENDING:  # first, or its claim might be told before
-            self.note(event, [id], source, target, settings, **what)
-        try:
-            yield
-        except OSError:
-            if target == PENDING:
-                self.note("back", [id], target, source, settings)
-            raise
+        """Tell the journal that the job goes from one state to another, as is done meanwhile; if not, nothing stays told.
+
+        What goes to pending/ is told first, or its claim might be told before; it is locked meanwhile, so that only one tells it.
+        Raises BlockingIOError where somebody else has the lock.
+        """
         if target != PENDING:
+            yield
             self.note(event, [id], source, target, settings, **what)
+            return
+        with self._alone(source, id):
+            self.note(event, [id], source, target, settings, **what)
+            try:
+                yield
+            except OSError:
+                self.note("back", [id], target, source, settings)
+                raise
+
+    @contextmanager
+    def _alone(self, state: str, id: str) -> Iterator[None]:
+        """Be the only one who takes the job out of the state. A running one is its worker's. Raises BlockingIOError."""
+        if state == PROCESSING:
+            yield
+            return
+        path = self.path(state, id)
+        try:
+            descriptor = os.open(path, READ)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            yield  # what can't be opened can't be locked, and is never claimed
+            return
+        try:
+            if not durable.lock(descriptor):
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+            if not durable.lies_at(path, descriptor):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def note_set_aside(self, path: str, state: str) -> str:
+        """Tell the journal of the name that what lay in a newcomer's way has now, and return its id."""
+        id = id_of(os.path.basename(path))
+        self.note("set aside", [id], state, state)
+        return id
 
     def write_journal(self, content: bytes, settings: config.Settings) -> OSError | None:
         """Append lines to the journal, and return why that can't be done, None where it was: no job waits for it."""
@@ -558,6 +593,8 @@ class Spool:
             raise NoSuchJob(f"{job.id} is no longer in {job.state}/: somebody was quicker") from None
         except FileExistsError:
             raise JobExists(f"{target} is there already: remove or rename it first") from None
+        except BlockingIOError:
+            raise TryAgain(f"{job.id} is just being moved, or changed, by somebody else: try again in a moment") from None
         if state in (DONE, DEAD):
             try:
                 durable.stamp_now(target, self.now())
@@ -575,7 +612,7 @@ class Spool:
             except FileExistsError:
                 if state not in (DONE, DEAD) or source == target:
                     raise
-                durable.set_aside(target)
+                self.note_set_aside(durable.set_aside(target), state)
 
     def wait(self, job: Job | str, timeout: float | None = None) -> Job:
         """Wait until the job is done or dead, and return it as it lies there then.

@@ -15,7 +15,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 
-from jobspool import audit, durable, recovery, roster, vital
+from jobspool import audit, durable, journal, recovery, roster, vital
 from jobspool import claim as claims
 from jobspool.arrivals import Arrivals
 from jobspool.channel import Channel, Wakeup
@@ -100,7 +100,7 @@ class Supervisor:
         self.pruner = Pruner(spool)
         self.leftovers = recovery.Leftovers(spool)
         self.auditor = audit.Auditor(spool)
-        self.arrivals = Arrivals(spool)
+        self.arrivals: Arrivals | None = None
         self.hands: dict[int, Hand] = {}  # by the channel's descriptor
         self.unsettled: dict[str, tuple[tuple, float]] = {}  # id: what its file looked like, and when (monotonic) first so
         self.stopping = 0  # 1: finish what runs; 2: interrupt it
@@ -131,7 +131,7 @@ class Supervisor:
             self._report()
 
     def _go_on(self) -> None:
-        self._try(self.auditor.begin, "what hands did is not in the journal")
+        self._see_who_came()
         with self.sight.watch:
             self._tend()
             while self.hands or not self.stopping:
@@ -168,8 +168,9 @@ class Supervisor:
             self._try(self._keep_place, "it is not noted who runs")
             self._try(self._mend, "what a crash left stays")
             self._try(self._say_vital, "it is not noted what waits")
-            self._try(lambda: self.auditor.step(self.sight.settings, clock), "what hands do is not in the journal")
-            self.arrivals.read_along()
+            self.auditor.step(self.sight.settings, clock)
+            if self.arrivals is not None:
+                self.arrivals.read_along()
             if self.tracer and (why := self._try(self.tracer.keep, "spans are not delivered")):
                 self._event("trouble", why=why, about="exporter")
         self.sight.look_around(clock)
@@ -306,7 +307,7 @@ class Supervisor:
         self.unsettled.pop(id, None)
         self._event(kind, **said)
         if kind == "moved":
-            self.arrivals.tell([id], self.sight.settings, PROCESSING)
+            self.arrivals and self.arrivals.tell([id], self.sight.settings, PROCESSING)
             self.sight.look(id)
             self.sight.note_dead(id)  # while it ran nobody could
         elif id in self.sight.again:
@@ -329,12 +330,21 @@ class Supervisor:
         elif kind == "trouble":
             self.sight.again[id] = time.monotonic() + LOOK_AGAIN
 
+    def _see_who_came(self) -> None:
+        """Know who is pending. Where they are very many, those who were when we began are left to the next audit."""
+        known = self.auditor.begin()
+        if known is not None:
+            self.arrivals = Arrivals(self.spool, known.cursor, known.ids[PENDING])
+
     def _tell_arrivals(self) -> None:
         """Let the journal tell of the jobs that hands brought to pending/, before anybody runs them."""
-        if arrived := self.sight.arrived:
-            self.sight.arrived = []
-            if self.sight.settings.journal_bytes:
-                self.arrivals.tell(arrived, self.sight.settings)
+        arrived, self.sight.arrived = self.sight.arrived, []
+        if not self.sight.settings.journal_bytes:
+            return
+        if self.arrivals is None:
+            self.arrivals = Arrivals(self.spool, journal.end(self.spool.root), ())
+        elif arrived:
+            self.arrivals.tell(arrived, self.sight.settings)
 
     def _give_up_unfit(self) -> None:
         """See to the files that are no whole jobs."""

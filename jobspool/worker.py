@@ -8,6 +8,7 @@ It may get several ids at once, which it runs one behind the other; those that i
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import random
@@ -46,6 +47,7 @@ REST = 1.0  # seconds after trouble, until the next job is asked for
 ASK_AT = 4  # the part of the ids that it got which is left when a worker asks for more
 MOST_UNSAID = 16  # outcomes of which the supervisor isn't told yet
 WAITING = (PENDING, FAILED)  # states from which a job goes on by itself
+OF_THE_JOURNAL = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # what lies there is no place for it
 LOOK_BESIDE = 0.02  # seconds between looks at the settings, and at our file in workers/
 
 
@@ -300,9 +302,10 @@ class Worker:
             self._unwritten.append(journal.lines(event, [id], source, target, self.spool.now(), {**what, **self.spool.by()}))
 
     def _write_journal(self) -> None:
-        """Write the lines that wait. Where that can't be done they are lost, and that is told."""
+        """Write the lines that wait. Where that can't be done they are lost; it is told, but for trouble that all others tell."""
         lines, self._unwritten = self._unwritten, []
-        if error := self.spool.write_journal(b"".join(lines), self.settings):
+        error = self.spool.write_journal(b"".join(lines), self.settings)
+        if error is not None and error.errno in OF_THE_JOURNAL:
             self.trouble("what becomes of jobs is not in the journal", error)
 
     def _say(self) -> None:

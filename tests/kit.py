@@ -80,7 +80,7 @@ def pool(spool, count=1, *options, within=()):
 def end(spool, supervisor):
     """End the supervisor, its workers, and what they run, however they are."""
     families = [entry for entry in everyone(spool) if entry["supervisor"] == supervisor.pid]
-    started = {pid: process.started(pid) for pid in children(supervisor.pid)}  # where the spool is gone, nothing else tells
+    started = {pid: process.started(pid) for pid in family(supervisor.pid)}  # where the spool is gone, nothing else tells
     if supervisor.poll() is None:
         supervisor.send_signal(signal.SIGCONT)
         supervisor.send_signal(signal.SIGQUIT)
@@ -102,7 +102,19 @@ def end(spool, supervisor):
 
 
 def children(pid):
-    """The ids of the processes that it has started and that it has not buried."""
+    """The ids of the living processes that it has started, but for audits, which come and go."""
+    return [child for child in family(pid) if not is_audit(child) and not gone(child)]
+
+
+def is_audit(pid):
+    try:
+        return b"audit_beside" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def family(pid):
+    """The ids of all the processes that it has started and that it has not buried."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             return [int(word) for word in file.read().split()]

@@ -70,7 +70,7 @@ def the_message(supervisor):
     assert set(after) == set(before), "a process of the pool has ended, or was started"
     assert sum(after.values()) - sum(before.values()) <= TOO_BUSY
     (said,) = troubles(supervisor)
-    assert "Traceback" not in supervisor.log.read_text()
+    assert "Traceback" not in supervisor.log.read_text(), supervisor.log.read_text()
     return said
 
 

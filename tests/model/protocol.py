@@ -24,7 +24,7 @@ of them, promises.py says what must hold after each. Side by side with the code:
                  sees it there          claim.adopt                    claim.Claim.holds
                  finishes               claim.finish                   its mtime is the mark of its last attempt: as a record
                  sees it live           recovery._mend_orphan          roster.runs, or by environment (looked for once a mending)
-                 writes, ...            recovery._write_lost           a lost attempt, recorded as above
+                 writes, ...            recovery._lost                 a lost attempt, recorded as above
                  ends                   recovery.Leftovers.end         a dead worker's job, at its time or when moved away
     a noter      opens ... drops it     claim.note_dead                in dead/: a record as above, which stays there
     supervisor   renames what is due    claim.due_again                renameat2(2) NOREPLACE from failed/ to pending/

@@ -1,0 +1,122 @@
+"""`queuectl events`: what it prints, follows, and where it goes on."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+from kit import QUEUECTL, comes_to, drop, mv, pool, queuectl, until
+
+from jobspool import hands, journal
+
+
+def events(spool, *words, check=True):
+    return queuectl("events", *words, spool=spool, check=check).stdout.splitlines()
+
+
+def ways(spool, *words):
+    return [(event["job"], event["from"], event["to"], event["by"]) for event in map(json.loads, events(spool, "--json", *words))]
+
+
+def test_a_person_reads_what_happened_and_by_whom(spool):
+    spool.add("exit 3", id="x", max_retries=0)
+    with pool(spool):
+        comes_to(spool, "x", "dead")
+    mv(spool, "x", "dead", "done")
+    queuectl("enqueue", "true", "--id", "y", spool=spool, check=True)
+    told = [line[23:].split() for line in events(spool)]
+    assert [words[:4] for words in told] == [
+        ["x", "->", "pending", "by"],
+        ["x", "pending", "->", "processing"],
+        ["x", "processing", "->", "dead"],
+        ["y", "->", "pending", "by"],
+        ["x", "dead", "->", "done"],
+    ]
+    assert (told[3][-2:], told[4][4:], "exit 3" in " ".join(told[2])) == (["(queuectl", "enqueue)"], ["by", "hand"], True)
+
+
+def test_jobs_and_times_can_be_chosen(spool):
+    spool.add("true", id="x")
+    spool.add("true", id="y")
+    assert [len(events(spool, *words)) for words in ([], ["y"], ["--since", "1h"], ["--all", "x", "y"])] == [2, 1, 2, 2]
+
+
+def test_older_events_than_asked_for_are_not_printed(spool):
+    spool.write_journal(journal.lines("added", ["old"], None, "pending", 1.0, {}), spool.settings())
+    spool.add("true", id="new")
+    drop(spool, "old", {"command": "true"})
+    assert ([job for job, *_ in ways(spool)], [job for job, *_ in ways(spool, "--all")]) == (["new"], ["old", "new"])
+
+
+def test_a_cursor_lets_one_go_on(spool):
+    spool.add("true", id="x")
+    cursor = json.loads(events(spool, "--json")[-1])["cursor"]
+    spool.add("true", id="y")
+    assert [job for job, *_ in ways(spool, "--after", cursor)] == ["y"]
+
+
+def test_a_cursor_file_prints_each_event_once(spool, tmp_path):
+    spool.add("true", id="x")
+    seen = str(tmp_path / "seen")
+    found = []
+    for id in "yz":
+        found += [job for job, *_ in ways(spool, "--cursor-file", seen)]
+        spool.add("true", id=id)
+    assert (found, len(events(spool, "--cursor-file", seen)), events(spool, "--cursor-file", seen)) == (["x", "y"], 1, [])
+
+
+def test_what_has_gone_before_it_was_read_is_told(spool, tmp_path):
+    spool.add("true", id="x")
+    (tmp_path / "seen").write_text("7:12\n")
+    done = queuectl("events", "--cursor-file", str(tmp_path / "seen"), spool=spool)
+    assert (len(done.stdout.splitlines()), "missing" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--after", "soon"], "cursor"),
+        (["--since", "soon"], "--since takes a time"),
+        (["--cursor-file", "/dev/null/x"], "Not a directory"),
+        (["nobody"], "no job fits"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(spool, words, said):
+    done = queuectl("events", *words, spool=spool)
+    assert (done.returncode in (1, 2), done.stdout, said in done.stderr) == (True, "", True), done.stderr
+
+
+def test_where_it_is_switched_off_that_is_said(spool):
+    queuectl("config", "set", "journal_bytes", "0", spool=spool, check=True)
+    done = queuectl("events", spool=spool)
+    assert (done.returncode, "journal_bytes" in done.stderr) == (1, True)
+
+
+@pytest.fixture
+def following(spool):
+    program = subprocess.Popen([*QUEUECTL, "--spool", spool.root, "events", "-f", "--json"], stdout=subprocess.PIPE, text=True)
+    yield program
+    program.kill()
+    program.wait()
+    program.stdout.close()
+
+
+def test_it_follows_what_commands_and_hands_do_with_no_worker(spool, following):
+    spool.add("true", id="before")
+    assert json.loads(following.stdout.readline())["job"] == "before"
+    drop(spool, "x", {"command": "true"})
+    assert json.loads(following.stdout.readline())["by"] == "hand"
+    hands.cancel(spool, spool.find("x"), "by ann", spool.settings())
+    assert json.loads(following.stdout.readline())["to"] == "dead"
+    following.send_signal(signal.SIGINT)
+    assert following.wait(30) == 0
+
+
+def test_it_follows_beyond_the_end_of_a_segment(spool, following):
+    spool.add("true", id="first")
+    assert json.loads(following.stdout.readline())["job"] == "first"
+    queuectl("config", "set", "journal_bytes", "1000000", spool=spool, check=True)
+    ids = [f"x{number}" for number in range(1000)]
+    spool.add_many([(id, {"command": "true"}) for id in ids])
+    until(lambda: len(journal.segments(spool.root)) > 1, "a segment more")
+    assert [json.loads(following.stdout.readline())["job"] for _ in ids] == ids

@@ -1,0 +1,137 @@
+"""What hands do comes to the journal, and what commands do is not taken for it."""
+
+import os
+import time
+
+import pytest
+from kit import drop, mv
+
+from jobspool import audit, hands, journal, ledger
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(audit, "SETTLED", 0.05)
+
+
+def by_hand(spool):
+    events = journal.Reader(spool.root).read(10_000)
+    return [(event["job"], event["from"], event["to"]) for event in events if event.get("by") == "hand"]
+
+
+def audited(spool):
+    audit.audit(spool, patience=0.1)
+    return by_hand(spool)
+
+
+def test_what_commands_do_is_not_by_hand(spool):
+    spool.add("true", id="x")
+    spool.add("true", id="y")
+    hands.cancel(spool, spool.find("x"), "by ann", spool.settings())
+    hands.retry(spool, spool.find("x"), spool.settings())
+    hands.remove(spool, spool.find("y"))
+    assert audited(spool) == []
+
+
+@pytest.mark.parametrize("target", ["done", "dead", "failed"])
+def test_a_job_that_hands_moved_is_told(spool, target):
+    spool.add("true", id="x")
+    audit.audit(spool)
+    mv(spool, "x", "pending", target)
+    assert audited(spool) == [("x", "pending", target)]
+
+
+def test_a_job_that_was_dropped_and_one_that_was_removed_are_told(spool):
+    spool.add("true", id="gone")
+    drop(spool, "came", {"command": "true"})
+    os.unlink(spool.path("pending", "gone"))
+    assert sorted(audited(spool)) == [("came", None, "pending"), ("gone", "pending", None)]
+
+
+def test_each_deed_is_told_once(spool):
+    drop(spool, "x", {"command": "true"})
+    assert (audited(spool), audited(spool)) == ([("x", None, "pending")],) * 2
+
+
+def test_a_line_that_is_on_its_way_is_waited_for(spool):
+    """A worker writes many lines at one go, so a job may be where no line has it yet."""
+    drop(spool, "x", {"command": "true"}, "done")
+    audit.SETTLED = 1000.0
+    assert audited(spool) == []
+    spool.note("ended", ["x"], "processing", "done")
+    audit.SETTLED = 0.05
+    assert audited(spool) == []
+
+
+def test_what_is_told_while_the_directories_are_listed_is_not_by_hand(spool, monkeypatch):
+    """An enqueue between our reading of the journal and our listing has told what it does, and we have not read it."""
+    listed = type(spool).names
+
+    def names(self, state):
+        if state == "pending":
+            monkeypatch.setattr(type(spool), "names", listed)
+            spool.add("true", id="meanwhile")
+        return listed(self, state)
+
+    monkeypatch.setattr(type(spool), "names", names)
+    assert audited(spool) == []
+
+
+def test_in_a_spool_that_had_no_journal_it_begins_with_what_is_there(spool):
+    spool.add("true", id="x")
+    drop(spool, "y", {"command": "true"}, "done")
+    for name in os.listdir(f"{spool.root}/journal"):
+        os.unlink(f"{spool.root}/journal/{name}")
+    journal._newest.clear()
+    assert audited(spool) == []
+    assert ledger.folded(spool.root).counts == {"pending": 1, "processing": 0, "done": 1, "failed": 0, "dead": 0}
+    mv(spool, "x", "pending", "dead")
+    assert audited(spool) == [("x", "pending", "dead")]
+
+
+def test_counts_are_right_again_after_lines_were_lost(spool):
+    """As after a power cut: the journal is never synced."""
+    spool.add_many([(f"x{number}", {"command": "true"}) for number in range(5)])
+    audit.audit(spool)
+    spool.note("ended", ["x1"], "processing", "done")  # of which the claim was lost, and the job is pending still
+    audited(spool)
+    assert audit.current(spool).counts == {"pending": 5, "processing": 0, "done": 0, "failed": 0, "dead": 0}
+
+
+def test_counts_of_a_spool_without_a_journal_are_those_of_its_directories(spool):
+    spool.add("true")
+    with open(f"{spool.root}/config.json", "w") as file:
+        file.write('{"format": 1, "journal_bytes": 0}')
+    assert audit.current(spool).counts["pending"] == 1
+
+
+def test_a_spool_in_which_nothing_changed_is_not_listed_again(spool, monkeypatch):
+    spool.add("true")
+    past = time.time() - 100
+    for state in ("pending", "processing", "done", "failed", "dead"):
+        os.utime(spool.folder(state), (past, past))
+    audit.audit(spool)
+    monkeypatch.setattr(type(spool), "names", lambda self, state: pytest.fail("listed"))
+    assert audit.audit(spool) == 0
+
+
+def test_only_one_audit_is_made_at_a_time(spool):
+    from jobspool import durable
+
+    lock = durable.open_to_append(f"{spool.root}/{audit.LOCK}", 0o600)
+    assert durable.lock(lock)
+    assert audit.audit(spool) is None
+    os.close(lock)
+    assert audit.audit(spool) == 0
+
+
+def test_an_older_record_that_a_newcomer_set_aside_is_not_by_hand(spool):
+    drop(spool, "x", {"command": "true"}, "done")
+    spool.add("true", id="y")
+    audited(spool)
+    before = by_hand(spool)
+    os.rename(spool.path("pending", "y"), spool.path("pending", "x"))
+    audited(spool)
+    spool.move(spool.find(spool.path("pending", "x")), "done")
+    assert os.path.exists(spool.path("done", "x~1"))
+    assert ("x~1", None, "done") not in audited(spool)[len(before) :]

@@ -1,0 +1,179 @@
+"""The journal: appended by many, rotated, bounded, and read on from where one was."""
+
+import json
+import os
+import threading
+
+import pytest
+
+from jobspool import journal
+
+LINE = journal.lines("added", ["x"], None, "pending", 0.0, {"by": "program"})
+
+
+@pytest.fixture
+def root(tmp_path):
+    return str(tmp_path)
+
+
+def put(root, *ids, limit=1 << 30, event="added"):
+    journal._newest.clear()  # as another process
+    return journal.append(root, journal.lines(event, ids, None, "pending", 1.5, {"by": "program"}), limit, 0o600)
+
+
+def settle(root):
+    """Let it be a while ago that the segments were written: nothing more comes to those that have their size."""
+    for number in journal.segments(root):
+        os.utime(journal.path_of(root, number), (1, 1))
+
+
+def jobs(events):
+    return [event["job"] for event in events]
+
+
+def test_a_line_is_json_whatever_is_said_in_it():
+    what = {"a": 1, "b": 1.5, "c": 'a "quoted" \n é line', "d": None, "e": True, "f": {"g": [1]}}
+    [line] = journal.lines("moved", ['an "odd" id\n'], "dead", None, 1.5, what).splitlines()
+    head = {"time": "1970-01-01T00:00:01.500000Z", "event": "moved", "job": 'an "odd" id\n', "from": "dead", "to": None}
+    assert json.loads(line) == {**head, **what}
+
+
+def test_what_was_appended_is_read_in_order(root):
+    put(root, "a", "b")
+    put(root, "c")
+    assert jobs(journal.Reader(root).read()) == ["a", "b", "c"]
+
+
+def test_a_reader_goes_on_behind_any_event(root):
+    put(root, *"abcd")
+    events = journal.Reader(root).read()
+    assert [jobs(journal.Reader(root, event["cursor"]).read()) for event in events] == [["b", "c", "d"], ["c", "d"], ["d"], []]
+
+
+def test_a_reader_is_given_no_more_than_it_asks_for_and_misses_nothing(root):
+    put(root, *"abcde")
+    reader = journal.Reader(root)
+    assert [jobs(reader.read(2)) for _ in range(4)] == [["a", "b"], ["c", "d"], ["e"], []]
+
+
+def test_the_end_is_behind_the_last_whole_line(root):
+    put(root, "a")
+    with open(journal.path_of(root, 1), "ab") as file:
+        file.write(b'{"time": "half a li')
+    reader = journal.Reader(root, journal.end(root))
+    with open(journal.path_of(root, 1), "ab") as file:
+        file.write(b'ne", "job": "whole"}\n')
+    assert jobs(reader.read()) == ["whole"]
+
+
+def test_half_a_line_that_a_full_disk_left_hides_nothing(root):
+    put(root, "a")
+    with open(journal.path_of(root, 1), "ab") as file:
+        file.write(LINE[:40])
+    put(root, "b")
+    put(root, "c")
+    assert jobs(journal.Reader(root).read()) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\0" * 500 + b"\n", b"[]\n", b'{"time": 1, "job": "x"}\n', b'{"time": "x"}\n', b"\xff\n", b"\n"]
+)
+def test_what_is_no_event_is_passed_over(root, rubbish):
+    put(root, "a")
+    with open(journal.path_of(root, 1), "ab") as file:
+        file.write(rubbish)
+    put(root, "b")
+    assert jobs(journal.Reader(root).read()) == ["a", "b"]
+
+
+def test_a_segment_that_has_its_size_is_left_for_the_next(root):
+    begun = [put(root, *["x" * 100] * 300, limit=0) for _ in range(5)]
+    settle(root)
+    assert (journal.segments(root), begun) == ([1, 2, 3], [True, False, True, False, True])
+    assert len(journal.Reader(root).read(5000)) == 1500
+
+
+def test_who_follows_goes_on_to_the_next_segment_once_nothing_more_can_come_to_the_last(root):
+    put(root, *["x" * 100] * 700, limit=0)
+    reader = journal.Reader(root)
+    reader.read(5000)
+    put(root, "new", limit=0)
+    assert reader.read() == []  # a line may be on its way to the last one
+    with open(journal.path_of(root, 1), "ab") as file:
+        file.write(journal.lines("added", ["late"], None, "pending", 0.0, {}))
+    assert jobs(reader.read()) == ["late"]
+    os.utime(journal.path_of(root, 1), (1, 1))
+    assert jobs(reader.read()) == ["new"]
+
+
+def test_the_oldest_segments_go_once_they_were_added_up(root):
+    for _ in range(6):
+        put(root, *["x" * 100] * 700, limit=0)
+    one = os.path.getsize(journal.path_of(root, 1))
+    journal.trim(root, 3 * one, "3:0")
+    assert journal.segments(root) == [3, 4, 5, 6]
+    journal.trim(root, 3 * one, "4:0")
+    assert journal.segments(root) == [4, 5, 6]
+
+
+def test_it_is_never_more_than_twice_as_large_as_it_may_be(root):
+    for _ in range(6):
+        put(root, *["x" * 100] * 700, limit=0)
+    one = os.path.getsize(journal.path_of(root, 1))
+    journal.trim(root, one, "1:0")
+    assert journal.segments(root) == [5, 6]
+
+
+def test_a_reader_of_what_has_gone_goes_on_with_the_oldest_and_knows(root):
+    for _ in range(3):
+        put(root, *["x" * 100] * 700, limit=0)
+    put(root, "new", limit=0)
+    settle(root)
+    reader = journal.Reader(root, "1:500")
+    for number in (1, 2):
+        os.unlink(journal.path_of(root, number))
+    assert (len(reader.read(5000)), reader.lost) == (701, True)
+
+
+@pytest.mark.parametrize("cursor", ["1:999999", "77:5", "1:7"])
+def test_a_cursor_of_another_journal_loses_nothing_that_is_there(root, cursor):
+    put(root, "a", "b")
+    events = journal.Reader(root, cursor).read()
+    assert jobs(events)[-1] == "b"
+
+
+def test_a_journal_that_hands_removed_begins_anew(root):
+    put(root, "a", "b")
+    reader = journal.Reader(root)
+    reader.read()
+    os.unlink(journal.path_of(root, 1))
+    os.rmdir(f"{root}/journal")
+    assert reader.read() == []
+    journal.append(root, LINE, 1 << 30, 0o600)
+    assert jobs(reader.read()) == ["x"]
+
+
+def test_lines_of_many_writers_are_whole(root):
+    def write(name):
+        for number in range(200):
+            journal.append(root, journal.lines("added", [f"{name}.{number}"], None, "pending", 0.0, {"why": "x" * 500}), 0, 0o600)
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    settle(root)
+    assert sorted(jobs(journal.Reader(root).read(5000))) == sorted(f"{a}.{b}" for a in range(8) for b in range(200))
+
+
+def test_what_is_no_regular_file_is_passed_over(root):
+    os.mkdir(f"{root}/journal")
+    os.mkfifo(journal.path_of(root, 1))
+    assert journal.Reader(root).read() == []
+    assert journal.end(root) == "1:0"
+
+
+@pytest.mark.parametrize("text", ["", "1", "1:", ":1", "a:1", "1:-1", "1:1:1", "1:" + "9" * 30, "²:1"])
+def test_what_is_no_cursor(text):
+    assert not journal.is_cursor(text)
