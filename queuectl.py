@@ -927,7 +927,7 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
 
         if (alive := sum(entry.role == roster.WORKER for entry in roster.living(spool))) > count:
             talk_to_person(f"with those that ran already there are {alive}: `queuectl scale N` says how many there are to be")
-        log = printable(words["--log"] or path)
+        log = printable(path if words["--log"] in (None, "stdout", "stderr") else words["--log"])
         print(f"{counted(count, 'worker')} started in the background, supervisor {said.strip()}; log: {log}")
     return 0
 
@@ -1149,7 +1149,13 @@ def install_service(words: dict) -> int:
     if words["--count"] is not None:
         _count_of(words["--count"], spool)
     _log_form(words)
-    given = _as_typed({name: words[name] for name in ("--count", "--log", "--log-format", "--log-level", "--otel")})
+    target = None
+    if words["--log"] is not None:
+        from jobspool.telling import absolute
+
+        target = absolute(words["--log"])
+    own = {name: words[name] for name in ("--count", "--log", "--log-format", "--log-level", "--otel")}
+    given = _as_typed({**own, "--log": target})
     program = os.path.abspath(sys.argv[0])
     unit = service.unit(spool, [program] if os.access(program, os.X_OK) else [sys.executable, program], given, words["--user"])
     if words["--print"]:

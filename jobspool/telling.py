@@ -94,7 +94,7 @@ class Repeats(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, Known] = {}  # in the order of their times
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record is to be told."""
@@ -105,20 +105,22 @@ class Repeats(logging.Filter):
         if known is not None and clock - known.told < SAY_AGAIN:
             known.kept, known.last = known.kept + 1, record
             return False
-        record.kept = 0 if known is None else known.kept
+        record.kept = self._known.pop(cause).kept if known is not None else 0
         self._known[cause] = Known(clock)
         return True
 
     def overdue(self, all_of_them: bool = False) -> list[logging.LogRecord]:
         """Forget the causes that have not come again for that time, or all; return the last of each that was kept back."""
-        if not self._known:
-            return []
-        clock = self._clock()
-        over = [cause for cause, known in self._known.items() if all_of_them or clock - known.told >= SAY_AGAIN]
-        left = [known for known in map(self._known.pop, over) if known.last is not None]
-        for known in left:
-            known.last.kept = known.kept - 1  # beside itself
-        return [known.last for known in left]
+        left = []
+        while self._known:
+            cause, known = next(iter(self._known.items()))
+            if not all_of_them and self._clock() - known.told < SAY_AGAIN:
+                break
+            del self._known[cause]
+            if known.last is not None:
+                known.last.kept = known.kept - 1  # beside itself
+                left.append(known.last)
+        return left
 
 
 class Known:

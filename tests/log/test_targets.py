@@ -269,8 +269,10 @@ def test_restart_goes_on_with_the_log_that_was_given(spool, tmp_path):
         queuectl("stop", "--now", spool=spool, check=True)
 
 
-def test_the_unit_of_a_service_has_the_log(spool):
+def test_the_unit_of_a_service_has_the_log(spool, tmp_path):
     words = ("--log", "journald", "--log-format", "json", "--log-level", "warning")
     unit = queuectl("install-service", "--user", "--print", *words, spool=spool, check=True).stdout
     assert f"--spool {spool.root} start --log journald --log-format json --log-level warning\n" in unit
+    unit = queuectl("install-service", "--user", "--print", "--log", "log", spool=spool, cwd=tmp_path, check=True).stdout
+    assert f" start --log {tmp_path}/log\n" in unit
     assert queuectl("install-service", "--print", "--log-level", "loud", spool=spool).returncode == 2

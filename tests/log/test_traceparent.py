@@ -36,12 +36,8 @@ def test_a_state_comes_along(state):
     assert record == {"command": "x", "env": {"TRACEPARENT": PARENT, "TRACESTATE": state}}
 
 
-@pytest.mark.parametrize(
-    "state", ["", "a", "A=1", "a=\x1b", "a=1;b", "a=é", f"a={'x' * 257}", ",".join(["a=1"] * 33), "a=1," + "x" * 600]
-)
+@pytest.mark.parametrize("state", ["", "a", "A=1", "a=\x1b", "a=é", f"a={'x' * 257}", ",".join(["a=1"] * 33), "a=1," + "x" * 600])
 def test_a_state_that_is_none_is_left_and_the_parent_taken(state):
-    if state == "a=1;b":
-        pytest.skip("a semicolon may stand in a value")
     record = traceparent.joined({"command": "x"}, {"TRACEPARENT": PARENT, "TRACESTATE": state})
     assert record["env"] == {"TRACEPARENT": PARENT}
 
