@@ -3578,12 +3578,11 @@ def run_(words: dict) -> int:
     given = record.pop("id", None) if words["--id"] is None else words["--id"]
     spool = open_spool(words)
     record = _with_options(record, _options(words, spool), words)
-    let_through = _hold_interrupts()  # the job may run before we know that it was added
-    job = _added_unique(spool, record, _start(words), words) if words["--unique"] is not None else None
-    [job] = [job] if job else spool.add_many([(given, record, _start(words))])
-    here = None
+    job = here = None
     try:
-        let_through()
+        with _interrupted_afterwards():  # it may run before we are told that it is added
+            job = _added_unique(spool, record, _start(words), words) if words["--unique"] is not None else None
+            [job] = [job] if job else spool.add_many([(given, record, _start(words))])
         here = _start_here(spool, job.id) if words["--now"] else None
         if not words["--quiet"]:
             talk_to_person(f"{short(job.id)} is {'run here' if here else 'in line'}")
@@ -3591,18 +3590,24 @@ def run_(words: dict) -> int:
         with _ended_in_order() if here else nullcontext():
             return _follow_to_end(spool, job, words["--quiet"])
     except KeyboardInterrupt:
+        if job is None:
+            raise
         return _interrupted(spool, job.id, words)
     finally:
         if here:
             here.end()
 
 
-def _hold_interrupts() -> Callable[[], object]:
-    """Let a Ctrl-C wait, until what is returned is called."""
+@contextmanager
+def _interrupted_afterwards() -> Iterator[None]:
+    """Let a Ctrl-C wait until what is done is done."""
     import signal
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    return lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_here(spool: Spool, id: str) -> object:
