@@ -70,7 +70,7 @@ class Screen:
         paused = (
             "   PAUSED" + (f" ({self.seen['pause_reason']})" if self.seen["pause_reason"] else "") if self.seen["paused"] else ""
         )
-        found = [(f"{self.spool.root}{paused}", "bold"), (counts, "")]
+        found = [(self.spool.root, "bold"), (counts + paused, "")]  # a path may be longer than the line
         self.jobs = []
         busy = {worker["job"] for worker in self.seen["workers"]}
         idle = sum(not worker["job"] for worker in self.seen["workers"])

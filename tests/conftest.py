@@ -1,3 +1,4 @@
+import os
 import signal
 
 import pytest
@@ -5,7 +6,31 @@ from kit import new_spool, see
 
 from jobspool.sight import Sight
 
+AT_ONCE = 4  # processes that run tests: more than most machines' cores to spare, for most tests wait
+
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background, where tests may run, ignores Ctrl-C
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Run AT_ONCE tests at once where whole folders are chosen; a few tests, or all where pytest-xdist is missing, one by one.
+
+    -n says otherwise. Tests that share what is made once for them keep together, in a group of xdist_group's.
+    """
+    option = config.option
+    if not hasattr(option, "numprocesses") or hasattr(config, "workerinput"):  # it is one of them
+        return
+    if option.numprocesses is None:
+        option.numprocesses = AT_ONCE if are_many(config) else 0
+    if option.dist == "no":
+        option.dist = "loadgroup"
+
+
+def are_many(config):
+    """Tell whether whole folders are chosen, and nobody wants to look on or to step in."""
+    option = config.option
+    chosen = option.keyword or option.markexpr or option.usepdb or option.capture == "no"
+    return not chosen and any(os.path.isdir(path) for path in config.args)
 
 
 @pytest.fixture

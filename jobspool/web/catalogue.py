@@ -11,6 +11,7 @@ import heapq
 import os
 import threading
 import time
+from collections import namedtuple
 from itertools import chain, islice
 
 from sortedcontainers import SortedList
@@ -43,6 +44,11 @@ KINDS = {
 }
 
 
+# mtime: the directory's (ns) when it was read. at: when that was (monotonic). took: how long, in seconds.
+Looked = namedtuple("Looked", "mtime at took")
+NEVER = Looked(0, 0.0, 0.0)
+
+
 class Catalogue:
     """What lies where. `complete` is False until each directory was read once; `version` grows with each change.
 
@@ -53,10 +59,12 @@ class Catalogue:
         self.spool = spool
         self.version = 0
         self.complete = False
+        self.behind = False
         self._lists = {state: SortedList() for state in STATES}
         self._lengths = dict.fromkeys(STATES, 0)  # before it is complete
         self._keys: dict[str, str] = {}  # of ids that others chose
-        self._looked = dict.fromkeys(STATES, (0, 0.0, 0.0))  # the directory's mtime (ns), when it was read, how long that took
+        self._looked = dict.fromkeys(STATES, NEVER)
+        self._moved: list[tuple] | None = None  # what moves while directories are read
         self._noted: list[dict] = []  # what was done here, to be told with the next look
         self._lock = threading.Lock()
 
@@ -116,6 +124,11 @@ class Catalogue:
 
     def move(self, id: str, source: str | None, target: str | None) -> None:
         """Know that the job has moved, from nowhere or to nowhere where that is None."""
+        if self._moved is not None:
+            self._moved.append((id, source, target))
+        self._move(id, source, target)
+
+    def _move(self, id: str, source: str | None, target: str | None) -> None:
         key = self._key(id, target or source)
         with self._lock:
             if source is not None:
@@ -142,23 +155,34 @@ class Catalogue:
     def look(self, told: bool = False) -> list[dict]:
         """Look at the directories that changed and are due; return as events what came or went unknown to us. Raises OSError.
 
-        The longer it takes to read a directory, the rarer that is done; still more so where moves are `told`.
+        The longer it takes to read a directory, the rarer that is done; still more so where moves are `told`. `behind` tells
+        then whether one that has changed was not read.
         """
-        clock, there = time.monotonic(), {}
-        for state in STATES:
-            mtime, at, took = self._looked[state]
-            due = clock >= at + took * (SELDOM * TOLD if told else SELDOM)
-            if not self.complete or (due and os.stat(self.spool.folder(state)).st_mtime_ns != mtime):
-                there[state] = self._list(state)
-                self._lengths[state] = len(there[state])
-        events = self._differences(there) if self.complete else []
-        self.take(events)
-        noted, self._noted = self._noted, []
-        for state, ids in there.items():
-            self._replace(state, ids)
-        self._note_cost(there.keys(), time.monotonic() - clock)
+        self._moved = []
+        try:
+            there = {state: self._list(state) for state in self._due(told)}
+            events = self._differences(there) if self.complete else []
+            for event in events:
+                self._move(event["job"], event["from"], event["to"])
+            for state, ids in there.items():
+                self._replace(state, ids)
+        finally:
+            meanwhile, self._moved = self._moved, None
+        for id, source, target in meanwhile if there else ():
+            self.move(id, source, target)  # what was done while the directories were read
         self.complete = True
+        noted, self._noted = self._noted, []
         return noted + events
+
+    def _due(self, told: bool) -> list[str]:
+        """Return the states whose directories are to be read. Raises OSError."""
+        if not self.complete:
+            return list(STATES)
+        changed = [state for state in STATES if os.stat(self.spool.folder(state)).st_mtime_ns != self._looked[state].mtime]
+        clock, times = time.monotonic(), SELDOM * TOLD if told else SELDOM
+        due = [state for state in changed if clock >= self._looked[state].at + times * self._looked[state].took]
+        self.behind = len(due) < len(changed)
+        return due
 
     def _list(self, state: str) -> list[str]:
         """Read the directory and return the ids."""
@@ -166,28 +190,25 @@ class Catalogue:
         changed = os.stat(self.spool.folder(state)).st_mtime_ns
         ids = ids_of(os.listdir(self.spool.folder(state)))
         settled = time.time() - changed / 1e9 > COARSE
-        self._looked[state] = (changed if settled else 0, begun, 0.0)
+        self._looked[state] = Looked(changed if settled else 0, begun, time.monotonic() - begun)
+        self._lengths[state] = len(ids)
         return ids
-
-    def _note_cost(self, states: Iterable[str], took: float) -> None:
-        """Note how long it took to look at these: each is charged the same."""
-        for state in states:
-            mtime, at, _ = self._looked[state]
-            self._looked[state] = (mtime, at, took / len(states))
 
     def look_anew(self) -> None:
         """Let the next look be at all directories: what was told is not known."""
-        self._looked = dict.fromkeys(STATES, (0, 0.0, 0.0))
+        self._looked = dict.fromkeys(STATES, NEVER)
 
     def _replace(self, state: str, ids: list[str]) -> None:
         """Know that these lie in that state. Takes a second for a million, in which others are answered."""
+        begun = time.monotonic()
         known = self._lists[state]
-        if len(known) == len(ids) and len(ids) <= FEW and set(map(id_in, known)) == set(ids):
-            return
-        made = SortedList(in_order([self._key(id, state) for id in ids]))
-        with self._lock:
-            self._lists[state] = made
-            self.version += 1
+        if len(known) != len(ids) or len(ids) > FEW or set(map(id_in, known)) != set(ids):
+            made = SortedList(in_order([self._key(id, state) for id in ids]))
+            with self._lock:
+                self._lists[state] = made
+                self.version += 1
+        looked = self._looked[state]
+        self._looked[state] = looked._replace(took=looked.took + 2 * (time.monotonic() - begun))  # it was compared, too
 
     def _differences(self, there: dict[str, list[str]]) -> list[dict]:
         """Return what moved, as events, where few enough lie there that a person could follow."""

@@ -6,14 +6,16 @@ import threading
 
 from jobspool import hands
 from jobspool.errors import QueueError
-from jobspool.job import iso
+from jobspool.job import id_of, iso
 from jobspool.states import DEAD
 from jobspool.web import deeds, rows
-from jobspool.web.catalogue import id_in
+from jobspool.web.catalogue import SEP, id_in
 from jobspool.web.problems import wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from jobspool.config import Settings
+    from jobspool.job import Job
     from jobspool.web.site import Site
     from jobspool.web.undos import Back
 
@@ -34,37 +36,39 @@ class Reasons:
         """Read the file again when it is asked for: it may say something else."""
         self._known.pop(id, None)
 
+    def is_other(self, id: str, reason: str) -> bool:
+        """Tell whether the job is known to have died of something else."""
+        known = self._known.get(id)
+        return known is not None and known[0] != reason
+
     def groups(self, site: Site) -> dict:
         """Return the reasons, those of most jobs first, and whether all files were read: if not, the next call reads on."""
-        with self._lock:
-            ids, complete = self._read(site)
-            kinds: dict[str, list[tuple[float, str]]] = {}
-            for id in ids:
-                reason, when = self._known[id]
-                kinds.setdefault(reason, []).append((when, id))
-        groups = [_group(reason, there) for reason, there in kinds.items()]
-        return {"groups": sorted(groups, key=lambda group: (-group["count"], group["reason"])), "complete": complete}
+        known, unread = self._read(site)
+        kinds: dict[str, list[tuple[float, str]]] = {}
+        for id, (reason, when) in known.items():
+            kinds.setdefault(reason, []).append((when, id))
+        found = sorted((_group(reason, there) for reason, there in kinds.items()), key=lambda one: (-one["count"], one["reason"]))
+        complete = site.catalogue.complete and not unread and len(known) < MOST_KNOWN
+        return {"groups": found, "complete": complete}
 
-    def of(self, site: Site, reason: str) -> list[str]:
-        """Return the ids of the dead jobs that died of that, as far as they are known."""
-        with self._lock:
-            return [id for id in self._read(site)[0] if self._known[id][0] == reason]
+    def of(self, site: Site, reason: str) -> tuple[list[str], int]:
+        """Return the ids of the dead jobs that died of that, as far as they are known, and how many files are still unread."""
+        known, unread = self._read(site)
+        return [id for id, (why, _) in known.items() if why == reason], unread
 
-    def _read(self, site: Site) -> tuple[list[str], bool]:
-        ids = [id_in(key) for key, _ in site.catalogue.page((DEAD,), None, MOST_KNOWN)]
-        complete = site.catalogue.complete and len(ids) < MOST_KNOWN
-        self._known = {id: self._known[id] for id in ids if id in self._known}
-        most, read = site.spool.settings_or_default().max_job_bytes, 0
-        for id in ids:
-            if id in self._known:
-                continue
-            if read == MOST_READ:
-                complete = False
-                break
-            read += 1
-            if job := site.spool.read(DEAD, id, most):
-                self._known[id] = (rows.died_of(job), job.mtime)
-        return [id for id in ids if id in self._known], complete
+    def _read(self, site: Site) -> tuple[dict[str, tuple[str, float]], int]:
+        """Read files that were not read yet, some; return what is known of the newest jobs, and how many are still unread."""
+        with self._lock:
+            ids = [id_in(key) for key, _ in site.catalogue.page((DEAD,), None, MOST_KNOWN)]
+            before = self._known
+            known = {id: found for id in ids if (found := before.get(id))}
+            new = [id for id in ids if id not in known]
+            most = site.spool.settings_or_default().max_job_bytes
+            for id in new[:MOST_READ]:
+                if job := site.spool.read(DEAD, id, most):
+                    known[id] = (rows.died_of(job), job.mtime)
+            self._known = known
+            return dict(known), len(new[MOST_READ:])
 
 
 def _group(reason: str, there: list[tuple[float, str]]) -> dict:
@@ -79,42 +83,58 @@ def _group(reason: str, there: list[tuple[float, str]]) -> dict:
 
 
 def chosen(site: Site, said: dict) -> tuple[list[str], int]:
-    """Return the ids that are meant, as many as are treated at once, and how many are left then. Raises Problem."""
+    """Return the ids of the dead jobs that are meant, and how many may be meant beside these. Raises Problem."""
     if isinstance(said.get("ids"), list) and all(isinstance(id, str) for id in said["ids"]):
-        ids = list(dict.fromkeys(said["ids"]))
-    elif isinstance(said.get("reason"), str):
-        ids = site.reasons.of(site, said["reason"])
-    elif said.get("all") is True:
-        ids = [id_in(key) for key, _ in site.catalogue.page((DEAD,), None, MOST_KNOWN)]
-    else:
-        raise wrong('which ones? Send {"ids": [...]}, {"reason": "..."} or {"all": true}')
-    return ids[:MOST_AT_ONCE], len(ids[MOST_AT_ONCE:])
+        return list(dict.fromkeys(said["ids"])), 0
+    if isinstance(said.get("reason"), str):
+        return site.reasons.of(site, said["reason"])
+    if said.get("all") is True:
+        return [id_in(key) for key, _ in site.catalogue.page((DEAD,), None, MOST_KNOWN)], 0
+    raise wrong('which ones? Send {"ids": [...]}, {"reason": "..."} or {"all": true}')
 
 
 def treat(site: Site, said: dict, purge: bool) -> dict:
-    """Retry the dead jobs that are meant, or remove them, and return how many, which not and why, and how to undo it."""
+    """Retry the dead jobs that are meant, or remove them; return how many, which not and why, how many are left, and the undo.
+
+    What is no whole job is left out where it isn't named, as the command does. Where nothing could be done, nothing is left:
+    to ask again would be of no use.
+    """
     ids, left = chosen(site, said)
     settings = site.spool.settings()
     backs: list[Back] = []
-    done, refused = 0, []
+    done, refused, rest = 0, [], len(ids)
     for id in ids:
+        rest -= 1
         try:
-            job = site.spool.read(DEAD, id)
-            if job is None:
-                raise QueueError(f"{id} is not dead (any more)")
-            if purge:
-                backs += deeds.removed(site, job)
-            else:
-                hands.retry(site.spool, job, settings)
-                now = deeds.seen_now(site, job)
-                deeds.know(site, job, now)
-                backs += deeds.way_back(job, now)
+            if (job := _dead(site, id)).problem and not purge and "ids" not in said:
+                continue
+            backs += _treated(site, job, purge, settings)
             done += 1
         except (QueueError, OSError) as error:
             refused.append({"id": id, "why": str(error)})
+        if done == MOST_AT_ONCE or len(refused) == MOST_AT_ONCE:
+            break
     site.forget()
-    undo = site.undo.remember(backs)
-    return {"done": done, "refused": refused, "left": left, "undo": undo, "command": _command(said, purge)}
+    told = {"done": done, "refused": refused, "left": left + rest if done or left else 0}
+    return {**told, "undo": site.undo.remember(backs), "command": _command(said, purge)}
+
+
+def _dead(site: Site, id: str) -> Job:
+    """Return the dead job of exactly that id. Raises QueueError."""
+    no_name = SEP in id or "\0" in id or id_of(f"{id}.json") is None
+    job = None if no_name else site.spool.read(DEAD, id)
+    if job is None:
+        raise QueueError(f"{id} is not dead (any more)")
+    return job
+
+
+def _treated(site: Site, job: Job, purge: bool, settings: Settings) -> list[Back]:
+    if purge:
+        return deeds.removed(site, job)
+    hands.retry(site.spool, job, settings)
+    now = deeds.seen_now(site, job)
+    deeds.know(site, job, now)
+    return deeds.way_back(job, now)
 
 
 def _command(said: dict, purge: bool) -> str:

@@ -82,6 +82,10 @@ class Pulse:
         if self._next is not None and not self._next.done():
             self._next.set_result(None)
 
+    def join(self) -> None:
+        """Wait until the thread has ended, which it was told to, or is at something long."""
+        self._thread.join(MOST_WAITED)
+
     async def first_look(self) -> None:
         """Return when the spool was looked at once."""
         await asyncio.wait([self._next])
@@ -182,7 +186,7 @@ class Pulse:
             told = self._read()
             moved = self.catalogue.look(told=self.has_journal)
             self._see_past()
-            self._see_hands(bool(moved))
+            self._see_hands(bool(moved) or self.catalogue.behind)
             self.trouble = None
         except OSError as error:
             self.trouble = error

@@ -8,6 +8,7 @@ import shlex
 from fnmatch import fnmatchcase
 
 from jobspool.job import Job
+from jobspool.states import DEAD
 from jobspool.web import rows
 from jobspool.web.catalogue import id_in
 from jobspool.web.problems import wrong
@@ -123,6 +124,8 @@ def _search(
         for key, state in piece:
             searched += not cut
             id = id_in(key)
+            if words.reason is not None and (state != DEAD or site.reasons.is_other(id, words.reason)):
+                continue  # without a look at its file
             by_id = words.fit_id(id)
             if not by_id and read >= MOST_READ:
                 if not words.are_plain:

@@ -131,6 +131,7 @@ class Serving(Server):
             await asyncio.wait(list(self.server_state.tasks), timeout=LAST_WORDS)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+        await asyncio.to_thread(self.site.pulse.join)
         self.site.end()
 
     async def _tell_of_workers(self) -> None:

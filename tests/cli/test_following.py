@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from kit import QUEUECTL, comes_to, drop, pool, queuectl, until, where
 
+import queuectl as command
+from jobspool import Spool
+
 
 def begun(spool, *words, **more):
     env = {**os.environ, "QUEUECTL_SPOOL": spool.root}
@@ -87,6 +90,19 @@ def test_run_interrupted_by_a_script_cancels_or_goes_on(spool, tmp_path):
             running.communicate(timeout=30)
             assert (running.returncode, where(spool, f"x{number}")) == (130, ["processing" if number else "dead"])
         queuectl("cancel", "x1", spool=spool, check=True)
+
+
+def test_run_interrupted_while_it_adds_cancels_what_it_has_added(spool, monkeypatch):
+    add_many = Spool.add_many
+
+    def add_and_interrupt(*words):
+        added = add_many(*words)
+        signal.raise_signal(signal.SIGINT)
+        return added
+
+    monkeypatch.setattr(Spool, "add_many", add_and_interrupt)
+    status = command.main(["run", "--spool", spool.root, "true", "--id", "x", "--cancel-on-interrupt"])
+    assert (status, where(spool, "x")) == (130, ["dead"])
 
 
 def test_logs_follow_a_job_while_it_prints(spool, tmp_path):

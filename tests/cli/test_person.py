@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from kit import QUEUECTL, children, comes_to, drop, gone, pool, queuectl, until, where
+from kit import QUEUECTL, children, comes_to, drop, gone, new_spool, pool, queuectl, until, where
 
 from jobspool import process
 
@@ -124,6 +124,12 @@ def test_top_shows_what_happens_and_obeys_keys(spool, terminal, tmp_path):
         one.expect("is cancelled")
         one.type("q")
         assert one.end() == 0
+
+
+def test_top_says_that_a_spool_with_a_long_path_is_paused(tmp_path, terminal):
+    spool = new_spool(tmp_path / ("long" * 20))
+    queuectl("pause", spool=spool, check=True)
+    terminal("--spool", spool.root, "top").expect("PAUSED")
 
 
 def test_top_ends_when_its_terminal_is_closed(spool, terminal):

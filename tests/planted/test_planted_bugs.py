@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from kit import TOP
 from planted.bugs import BUGS
 
 PATIENCE = "4"  # seconds: what a bug keeps from coming is not waited for as long as elsewhere
-AT_ONCE = 4
+SPARED = ["-p", "no:hypothesispytest", "-p", "no:xdist", "--assert=plain"]  # two thirds of the time in which pytest starts
 COPIED = ("jobspool", "tests", "queuectl.py", "setup.cfg", "man", "README.md")
 
 
@@ -43,31 +42,14 @@ def look_for(bug):
         copy_to(Path(folder))
         plant(bug, Path(folder))
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "INTERLEAVING"))}
-        command = [sys.executable, "-B", "-m", "pytest", bug.test, "-x", "-q", "--tb=line", f"--basetemp={folder}/base"]
+        command = [sys.executable, "-B", "-m", "pytest", bug.test, "-x", "-q", "--tb=line", *SPARED, f"--basetemp={folder}/base"]
         environment["PATIENCE"] = PATIENCE
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
 
 
-@pytest.fixture(scope="module")
-def searches(request):
-    """What look_for() returns for each bug that is asked for, by its name; some at a time, for most of them wait."""
-    wanted = {
-        item.callspec.params["bug"].name: item.callspec.params["bug"]
-        for item in request.session.items
-        if "bug" in params_of(item)
-    }
-    with ThreadPoolExecutor(AT_ONCE) as executor:
-        yield {name: executor.submit(look_for, bug) for name, bug in wanted.items()}
-        executor.shutdown(cancel_futures=True)
-
-
-def params_of(item):
-    return item.callspec.params if hasattr(item, "callspec") else {}
-
-
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
-def test_a_planted_bug_is_found(bug, searches):
-    found = searches[bug.name].result()
+def test_a_planted_bug_is_found(bug):
+    found = look_for(bug)
     assert found.returncode == 1, f"{bug.test} did not find it:\n{found.stdout[-2000:]}{found.stderr[-2000:]}"
     assert re.search(r"^[0-9]+ failed", found.stdout, re.M), found.stdout
 

@@ -40,11 +40,10 @@ def test_each_hook_gets_the_job_when_it_has_come_to_be_so(spool, tmp_path):
 
 def test_a_hook_never_blocks_the_queue_and_is_ended_when_it_takes_too_long(spool, tmp_path, monkeypatch):
     hook(spool, "done", "sleep 1050")
-    with pool(spool) as one:
+    with pool(spool):
         for i in range(8):
             drop(spool, f"x{i}", {"command": "true"})
         until(lambda: spool.count("done") == 8, "all of them")
-        one.kill()
     told = []
     monkeypatch.setattr(hooks, "LIMIT", 0.1)
     seen = hooks.Hooks(spool, lambda kind, **what: told.append(what["why"]))

@@ -69,10 +69,11 @@ def test_an_attempt_is_ended_at_its_deadline_and_not_tried_again(spool):
 
 
 def test_a_job_is_tried_again_until_a_time(spool):
-    drop(spool, "x", {"command": "false", "retry_until": iso(time.time() + 0.6), "backoff": [0.1]})
+    queuectl("config", "set", "max_retries", "0", spool=spool, check=True)
     with pool(spool):
+        drop(spool, "x", {"command": "false", "retry_until": iso(time.time() + 1), "backoff": [0.1]})
         job = comes_to(spool, "x", "dead")
-    assert len(job.attempts) >= 4
+    assert len(job.attempts) > 1
     assert "/" not in queuectl("list", spool=spool).stdout.splitlines()[1].split("exit")[0].split()[2]
 
 

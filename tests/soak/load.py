@@ -59,7 +59,9 @@ class Load:
             self._old.append((id, log, file))
 
     def lay(self):
-        """Put the old jobs that are prepared into done/, all at once, as if they had been there for a day."""
+        """Put OLD_JOBS old jobs into done/, all at once, as if they had been there for a day; what is not prepared yet is, first."""
+        while len(self._old) < OLD_JOBS:
+            self.prepare()
         old, self._old = self._old, []
         for id, log, file in old:
             self.ledger.laid(id, os.stat(file).st_mtime)

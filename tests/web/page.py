@@ -10,7 +10,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from kit import PATIENCE, QUEUECTL, until
+from kit import PATIENCE, QUEUECTL
 
 
 class Answer:
@@ -135,8 +135,3 @@ def page(spool, *options, env=None, token_file=None):
             process.stdout.close()
             process.stderr.close()
     assert "Traceback" not in said, said
-
-
-def comes(seen, what="it"):
-    """Wait until it is so."""
-    return until(seen, what)

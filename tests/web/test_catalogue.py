@@ -9,7 +9,7 @@ from jobspool.errors import AmbiguousJob, NoSuchJob
 from jobspool.job import new_id
 from jobspool.states import STATES
 from jobspool.web import catalogue
-from jobspool.web.catalogue import Catalogue, id_in, in_order
+from jobspool.web.catalogue import Catalogue, Looked, id_in, in_order
 
 
 @pytest.fixture
@@ -50,17 +50,17 @@ def test_a_move_is_told_as_one_though_only_one_directory_was_read_again(known, s
     drop(spool, "x", {"command": "true"})
     see(known)
     os.rename(spool.path("pending", "x"), spool.path("done", "x"))
-    known._looked["done"] = (os.stat(spool.folder("done")).st_mtime_ns, 0.0, 0.0)
-    known._looked["pending"] = (0, 0.0, 0.0)
+    known.look_anew()
+    known._looked["done"] = Looked(os.stat(spool.folder("done")).st_mtime_ns, 0.0, 0.0)
     assert [(event["from"], event["to"]) for event in known.look()] == [("pending", "done")]
     assert known.counts()["done"] == 1
 
 
 def test_a_directory_that_takes_long_is_read_seldom(known, spool):
     for state in STATES:
-        known._looked[state] = (0, known._looked[state][1], 10.0)
+        known._looked[state] = known._looked[state]._replace(took=10.0)
     drop(spool, "x", {"command": "true"})
-    assert (known.look(), ids(known)) == ([], [])
+    assert (known.look(), ids(known), known.behind) == ([], [], True)
     assert see(known) == [("added", "x", None, "pending")]
 
 
@@ -132,3 +132,18 @@ def test_a_spool_that_is_gone_is_trouble_and_no_end(known, spool):
         known.look()
     os.rename(f"{spool.root}.away", spool.root)
     assert see(known) == []
+
+
+def test_what_is_done_while_a_directory_is_read_is_not_forgotten(known, spool, monkeypatch):
+    job = spool.add("true", id="x")
+    listed = catalogue.ids_of
+
+    def moved_meanwhile(names):
+        if "x.json" in names:
+            known.note("x", "pending", "done")
+        return listed(names)
+
+    monkeypatch.setattr(catalogue, "ids_of", moved_meanwhile)
+    known.look_anew()
+    known.look()
+    assert (known.counts()["pending"], known.counts()["done"], job.id) == (0, 1, "x")

@@ -558,6 +558,29 @@ def test_dead_jobs_are_purged_and_come_back(web, graves):
     assert graves.count("dead") == 7
 
 
+def test_only_what_is_dead_is_treated_by_a_name(web, graves):
+    graves.add("true", id="x")
+    names = ["../pending/x", "x", "../config", "", ".", "\0", "nix/../a0"]
+    for path in ("/dead/purge", "/dead/retry"):
+        told = web.post(path, {"ids": names}).json
+        assert (told["done"], [each["id"] for each in told["refused"]]) == (0, names)
+    assert (where(graves, "x"), graves.count("dead")) == (["pending"], 7)
+
+
+def test_many_are_retried_a_thousand_at_a_time(web, spool):
+    drop(spool, "broken", b"{", "dead")
+    for number in range(1200):
+        dead(spool, f"a{number}", "exit 1")
+    until(lambda: web.get("/status").json["counts"]["dead"] == 1201, "the look")
+    first, second, third = (web.post("/dead/retry", {"all": True}).json for _ in range(3))
+    assert [(told["done"], told["left"] > 0) for told in (first, second, third)] == [(1000, True), (200, False), (0, False)]
+    assert graves_left(spool) == ["broken"]
+
+
+def graves_left(spool):
+    return spool.names("dead")
+
+
 def test_which_dead_jobs_must_be_said(web, graves):
     for words in ({}, {"all": False}, {"ids": "a0"}, {"ids": [1]}):
         assert web.post("/dead/purge", words).status == 400

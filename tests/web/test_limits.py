@@ -71,6 +71,16 @@ def test_what_is_no_request_is_refused(web, sent):
     assert web.get("/status").status == 200
 
 
+def test_an_upgrade_that_isnt_spoken_is_only_a_request(web):
+    said = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "eHh4eHh4eHh4eHh4eHh4eA==",
+    }
+    assert (web.get("/status", headers=said).status, web.get("/status", headers=said, auth={}).status) == (200, 401)
+
+
 SLOW = {"REQUEST_LASTS": 0.3, "BODY_LASTS": 0.3, "TAKING_LASTS": 0.5}
 
 
