@@ -48,6 +48,7 @@ COMES_WITHIN = 2.0  # seconds, in which a worker has long come to what it got, o
 MOST_HEARD = 16  # times that one worker is listened to, until the others are heard
 LOOK_AT_HOOKS = 0.1  # seconds between looks at hooks that run
 LOOK_AT_GATE = 1.0  # seconds between looks whether the machine lets new jobs start
+NOT_NOTED = "what hands bring is not noted"
 CALM = 1.0  # seconds after trouble in which no time that has come wakes us
 
 
@@ -129,7 +130,7 @@ class Supervisor:
             self._report()
 
     def _go_on(self) -> None:
-        self._see_who_came()
+        self._try(self._see_who_came, NOT_NOTED)
         with self.sight.watch:
             self._tend()
             while self.hands or not self.stopping:
@@ -166,9 +167,9 @@ class Supervisor:
             self._try(self._say_vital, "it is not noted what waits")
             self.auditor.step(self.sight.settings, clock)
             if self.arrivals is not None:
-                self.arrivals.read_along()
+                self._try(self.arrivals.read_along, NOT_NOTED)
         self.sight.look_around(clock)
-        self._tell_arrivals()
+        self._try(self._tell_arrivals, NOT_NOTED)
         if clock >= self.calendar.at and not self.stopping:
             self.calendar.at = clock + AFTER_TROUBLE
             self._try(lambda: self.calendar.step(self.sight.settings), "schedules wait")
@@ -301,7 +302,7 @@ class Supervisor:
         self.unsettled.pop(id, None)
         self._event(kind, **said)
         if kind == "moved":
-            self.arrivals and self.arrivals.tell([id], self.sight.settings, PROCESSING)
+            self._try(lambda: self.arrivals and self.arrivals.tell([id], self.sight.settings, PROCESSING), NOT_NOTED)
             self.sight.look(id)
             self.sight.note_dead(id)  # while it ran nobody could
         elif id in self.sight.again:
