@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace rsync:rsync nano:nano zsh:zsh fish:fish systemd-analyze:systemd
-MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5 man/queuectl-metrics.7
+MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5 man/queuectl-metrics.7 man/queuectl-trace.7
 # Out of the package, not with it: that starts a server, open to everybody.
 GET_PROMTOOL = (mkdir -p .tools && cd .tools && apt-get download -qq prometheus && \
 	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb) 2>/dev/null

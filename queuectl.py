@@ -40,6 +40,7 @@ from jobspool.say import (
     short,
     span,
     tries,
+    until,
     when,
     why_dead,
     why_failed,
@@ -52,6 +53,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import NoReturn
+
+    from jobspool.shown import Shown
 
     Stats = dict[str, dict[str, os.stat_result]]  # by state and id
 
@@ -108,8 +111,6 @@ EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
 
 RUNNING = [""]  # the command's name
 BY: dict[str, str] = {}  # what the journal says of who moves jobs here, once that was asked
-UNSAID = bytearray()  # what `start` has to say that a full disk didn't take
-MOST_UNSAID = 65_536  # bytes of it that are kept
 
 
 class Wrong(Exception):
@@ -669,9 +670,13 @@ Options:
   --count=<n>     How many workers; the setting `workers` without it.
   --detach        Run in the background; the log is logs/supervisor.log in the spool.
   --drain         End when nothing is left to do or to wait for.
+  --log=<target>  Where to say what happens: stdout, stderr, a file (which may be rotated), syslog or journald.
   --log-format=<format>
                   text, a calm line for each event, or json, an object a line.
-  --verbose       A line for each start of a job, too.
+  --log-level=<level>
+                  error, warning, info or debug; info without it.
+  --verbose       A line for each start of a job, too: --log-level debug.
+  --otel          Deliver a span of each attempt to an OpenTelemetry collector: see queuectl-trace(7).
   --max-load=<load>
                   Start nothing while the load of the machine is higher.
   --min-free-memory=<size>
@@ -701,6 +706,8 @@ def start(words: dict) -> int:
     if not os.access(f"{spool.root}/{PENDING}", os.W_OK):
         raise QueueError(f"no right to write {spool.root}: its owner is the one to start workers there")
     _gate_of(spool, words)  # a wrong one is told of before anything begins
+    _log_form(words)
+    _check_tracing(words)
     _leave_job()
     spool.ready()
     if apart := [name for name in (*STATES, "tmp") if os.stat(f"{spool.root}/{name}").st_dev != os.stat(spool.root).st_dev]:
@@ -711,7 +718,7 @@ def start(words: dict) -> int:
         talk("workers run as root, and so will every job")
     if words["--detach"]:
         return _detach(spool, count, words)
-    tell = _quiet if words["--quiet"] else _reporter(words["--log-format"])
+    tell = _quiet if words["--quiet"] and words["--log"] is None else _reporter(words)
     if not words["--drain"] or words["--quiet"] or not sys.stdout.isatty():
         return _supervise(spool, count, words, tell)
     with Progress("jobs") as progress:
@@ -739,15 +746,40 @@ def _above(progress: Progress, spool: Spool, tell: Callable[[list[dict]], None])
     return told
 
 
-def _reporter(form: str | None, clock: str = "%H:%M:%S") -> Callable[[list[dict]], None]:
-    """Return what tells of events in that form. Raises Wrong."""
-    if form not in (None, "text", "json"):
-        raise Wrong(f"--log-format is text or json, not {form!r}")
-    hinted = form == "json" or not sys.stderr.isatty()
+def _reporter(words: dict, target: str = "stdout", copies: tuple[int, ...] = (), mode: int | None = None) -> Callable:
+    """Return what tells of events as the options say; without --log at `target`. Raises Wrong."""
+    from jobspool import telling
+
+    form, level = _log_form(words), "debug" if words["--verbose"] else words["--log-level"] or "info"
+    given = words["--log"] is not None
+    encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
+    try:
+        tell = telling.teller(words["--log"] if given else target, form, level, encoding, () if given else copies, mode)
+    except telling.NoLog as problem:
+        raise Wrong(f"--log {words['--log']}: {problem}") from None
+    watched = sys.stderr.isatty() and form == "text" and (words["--log"] or target) in telling.STREAMS
+    return _hinting(tell) if watched else tell
+
+
+def _log_form(words: dict) -> str:
+    """Return the form of the log. Raises Wrong where one of its options can't be."""
+    from jobspool import telling
+
+    for option, known in (("--log-format", telling.FORMS), ("--log-level", telling.LEVELS)):
+        if words[option] is not None and words[option] not in known:
+            raise Wrong(f"{option} is one of {', '.join(known)}, not {words[option]!r}")
+    if words["--log"] == "":
+        raise Wrong("--log needs a target: stdout, stderr, a file, syslog or journald")
+    return words["--log-format"] or "text"
+
+
+def _hinting(tell: Callable[[list[dict]], None]) -> Callable[[list[dict]], None]:
+    """Return what tells of events, and after the first failure how to see more of it."""
+    hinted = False
 
     def report(events: list[dict]) -> None:
         nonlocal hinted
-        _print_events(events, None if form == "json" else clock)
+        tell(events)
         if not hinted and (failed := next(filter(_is_failure, events), None)):
             hinted = True
             talk(
@@ -796,6 +828,8 @@ def _supervise(spool: Spool, count: int, words: dict, report: Callable[[list[dic
     from jobspool.supervisor import Supervisor
 
     manager = os.environ.pop("NOTIFY_SOCKET", None)  # which is not for jobs
+    for name in ("TRACEPARENT", "TRACESTATE"):
+        os.environ.pop(name, None)  # nor is the trace of who started us
 
     def noted(events: list[dict]) -> None:
         if any(event["event"] == "started" for event in events):
@@ -803,8 +837,29 @@ def _supervise(spool: Spool, count: int, words: dict, report: Callable[[list[dic
         report(events)
 
     gate = _gate_of(spool, words)
-    Supervisor(spool, count, words["--drain"], noted if manager else report, words["--verbose"], gate).serve()
+    verbose = words["--verbose"] or words["--log-level"] == "debug"
+    Supervisor(spool, count, words["--drain"], noted if manager else report, verbose, gate, _tracer_of(spool, words)).serve()
     return 0
+
+
+def _check_tracing(words: dict) -> None:
+    """Raise Wrong where spans are asked for and can't be delivered."""
+    if words["--otel"]:
+        from jobspool import tracer
+
+        if why := tracer.missing():
+            raise Wrong(f"--otel: {why}")
+
+
+def _tracer_of(spool: Spool, words: dict) -> object:
+    """Return what gives attempts their spans, None where nobody asks for them."""
+    if not words["--otel"] or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    from jobspool.tracer import Tracer
+
+    form, level = words["--log-format"] or "text", words["--log-level"] or "info"
+    own = {"form": form, "level": level, "encoding": sys.stdout.encoding, "spool": spool.root, "version": __version__}
+    return Tracer({"target": words["--log"] or (os.devnull if words["--quiet"] else "stdout"), **own})
 
 
 def _notify(address: str, said: str) -> None:
@@ -828,11 +883,29 @@ def _leave_job() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
+def _start_anew(spool: Spool, words: dict) -> NoReturn:
+    """Become `queuectl start` with these words: the command line of a supervisor says what it was given, see _given_before()."""
+    sys.stdout.flush()
+    own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    os.execv(sys.executable, [sys.executable, *own[1:], "--spool", spool.root, "start", *_as_typed(words)])
+
+
+def _as_typed(words: dict) -> list[str]:
+    """Return the options of `words` as somebody would type them."""
+    given = [(name, value) for name, value in words.items() if name.startswith("--") and name != "--spool"]
+    return [word for name, value in given if value not in (None, False) for word in ((name,) if value is True else (name, value))]
+
+
 def _detach(spool: Spool, count: int, words: dict) -> int:
     """Start the supervisor as a daemon, and return once it serves: daemon(7), the old way."""
     from jobspool import durable
 
-    tell = _reporter(words["--log-format"], "%Y-%m-%d %H:%M:%S")
+    if words["--log"] is not None:
+        from jobspool.telling import absolute
+
+        _reporter(words)  # what is wrong with it is told here
+        if absolute(words["--log"]) != words["--log"]:
+            _start_anew(spool, {**words, "--log": absolute(words["--log"])})
     spool.ready()
     path = f"{spool.root}/logs/supervisor.log"
     log = durable.open_to_append(path, spool.file_mode(spool.settings()))
@@ -841,7 +914,7 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
         os.setsid()
         if os.fork() == 0:
             os.close(reader)
-            _serve_detached(spool, count, words, log, writer, tell)
+            _serve_detached(spool, count, words, log, writer, path)
         os._exit(0)
     os.wait()
     os.close(writer)
@@ -854,12 +927,13 @@ def _detach(spool: Spool, count: int, words: dict) -> int:
 
         if (alive := sum(entry.role == roster.WORKER for entry in roster.living(spool))) > count:
             talk_to_person(f"with those that ran already there are {alive}: `queuectl scale N` says how many there are to be")
-        print(f"{counted(count, 'worker')} started in the background, supervisor {said.strip()}; log: {printable(path)}")
+        log = printable(path if words["--log"] in (None, "stdout", "stderr") else words["--log"])
+        print(f"{counted(count, 'worker')} started in the background, supervisor {said.strip()}; log: {log}")
     return 0
 
 
-def _serve_detached(spool: Spool, count: int, words: dict, log: int, writer: int, tell: Callable[[list[dict]], None]) -> None:
-    """Be the daemon; write our process id to `writer` once the workers are there. Doesn't return."""
+def _serve_detached(spool: Spool, count: int, words: dict, log: int, writer: int, path: str) -> None:
+    """Be the daemon, whose log lies at `path`; write our process id to `writer` once the workers are there. Doesn't return."""
     status = 1
     try:
         null = os.open("/dev/null", os.O_RDWR)
@@ -868,6 +942,7 @@ def _serve_detached(spool: Spool, count: int, words: dict, log: int, writer: int
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))  # above all the lock of a job that starts us
         os.chdir("/")
+        tell = _reporter(words, path, (1, 2), spool.file_mode(spool.settings()))
 
         def report(events: list[dict]) -> None:
             if any(event["event"] == "started" for event in events):
@@ -875,8 +950,8 @@ def _serve_detached(spool: Spool, count: int, words: dict, log: int, writer: int
                 os.close(writer)
             tell(events)
 
-        status = _supervise(spool, count, words, report)
-    except QueueError as error:
+        status = _supervise(spool, count, {**words, "--log": words["--log"] or path}, report)
+    except (QueueError, Wrong) as error:
         talk(str(error))
     finally:
         sys.stdout.flush()
@@ -885,73 +960,6 @@ def _serve_detached(spool: Spool, count: int, words: dict, log: int, writer: int
 
 def _quiet(events: list[dict]) -> None:
     pass
-
-
-def _print_events(events: list[dict], clock: str | None) -> None:
-    """Print a calm line for each, at one go, or without a form of the clock an object; what a full disk doesn't take is kept.
-
-    Where nobody can read any more, go on without.
-    """
-    if sys.stdout is None:
-        return
-    if clock is None:
-        now = iso(time.time())
-        said = "".join(json.dumps({"time": now, **event}) + "\n" for event in events)
-    else:
-        now = time.strftime(clock)
-        said = "".join(f"{now} {_event_line(event)}\n" for event in events)
-    UNSAID.extend(said.encode(sys.stdout.encoding, sys.stdout.errors))
-    try:
-        while UNSAID:
-            del UNSAID[: os.write(1, UNSAID)]
-    except OSError as error:
-        del UNSAID[:-MOST_UNSAID]
-        if error.errno not in (errno.EPIPE, errno.EIO):
-            return
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.close(null)
-
-
-def _event_line(event: dict) -> str:
-    kind = event["event"]
-    job = short(event["id"]) if "id" in event else ""
-    if kind == "ended":
-        attempt = event["attempt"]
-        how = attempt.get("reason") or "exit 0"
-        again = {"failed": ", retry due in", "snoozed": ", again in"}.get(attempt["verdict"])
-        retry = f"{again} {span(_until(attempt['due']))}" if again else ""
-        return (
-            f"{attempt['verdict']:<11} {job}  attempt {attempt['number']}: {printable(how)}, {span(attempt['duration'])}{retry}"
-        )
-    lines = {
-        "began": lambda: f"began       {job}  attempt {event['number']}: {printable(event['command'])}",
-        "started": lambda: f"started     {counted(event['workers'], 'worker')}",
-        "scaled": lambda: f"workers     {counted(event['workers'], 'worker')} from now on",
-        "moved": lambda: f"moved       {job}  cancelled, or moved away by hand: ended",
-        "recovered": lambda: f"recovered   {job}  {printable(event['why'])}: {event['state']}",
-        "buried": lambda: f"dead        {job}  {printable(event['why'])}",
-        "scheduled": lambda: f"scheduled   {job}  {printable(event['why'])}",
-        "held back": lambda: f"held back   nothing new starts: {printable(event['why'])}",
-        "goes on": lambda: f"goes on     {event['why']}",
-        "rejected": lambda: f"rejected    {job}  not a whole job, now in dead/: {printable(event['why'])}",
-        "noted": lambda: f"noted       {job}  {event['why']}",
-        "drained": lambda: "drained     nothing is left to do or to wait for",
-        "stopping": lambda: (
-            "stopping"
-            + (f"    when {counted(event['running'], 'running job')} ended; once more interrupts" if event["running"] else "")
-        ),
-        "interrupting": lambda: f"stopping    {counted(event['running'], 'running job')} interrupted and put back",
-        "worker ended": lambda: f"worker      {event['pid']} ended ({event['status']}): another takes its place",
-        "trouble": lambda: f"trouble     {printable(event['why'])}",
-    }
-    return lines.get(kind, lambda: kind)()
-
-
-def _until(text: str) -> float:
-    from jobspool.job import seconds
-
-    return max(0.0, seconds(text) - time.time())
 
 
 STOP = """\
@@ -1069,21 +1077,46 @@ def restart(words: dict) -> int:
     from jobspool import roster
 
     spool = open_spool(words)
-    workers = sum(entry.role == roster.WORKER for entry in roster.living(spool))
+    living = roster.living(spool)
+    workers = sum(entry.role == roster.WORKER for entry in living)
+    given = _given_before([entry.pid for entry in living if entry.role == roster.SUPERVISOR])
     if workers:
         stop({**words, "--timeout": None})
-    count = str(min(workers, 1024)) if workers else None
-    allowed = workers > 0  # what ran there may run there
-    return start(
-        {
-            **words,
-            "--count": count,
-            "--detach": True,
-            "--drain": False,
-            "--any-filesystem": allowed,
-            **dict.fromkeys(("--log-format", "--verbose", *GATES)),
-        }
-    )
+        given["--count"] = str(min(workers, 1024))
+        given["--any-filesystem"] = True  # what ran there may run there
+    _start_anew(spool, {**given, "--detach": True, "--quiet": words["--quiet"]})
+
+
+def _given_before(pids: list[int]) -> dict:
+    """Return the options that the first of these supervisors was started with, and that last; {} where nothing tells.
+
+    Its command line does, which nobody can write as somebody else: not a file, for --when would be run.
+    """
+    from jobspool import process
+
+    for pid in pids:
+        words = process.arguments(pid)
+        for place in range(1, len(words)):
+            with suppress(Wrong):
+                _, rest = _options_first(words[place:])
+                if rest[:1] in (["worker"], ["workers"]):
+                    del rest[0]
+                if rest[:1] == ["start"]:
+                    return _lasting(_parsed(START, rest), pid)
+    return {}
+
+
+KEPT = ("--log", "--log-format", "--log-level", "--verbose", "--otel", *GATES)  # by restart
+
+
+def _lasting(words: dict, pid: int) -> dict:
+    given = {name: words[name] for name in KEPT}
+    if given["--log"] is not None:
+        from jobspool.telling import absolute
+
+        with suppress(OSError):
+            given["--log"] = absolute(given["--log"], os.readlink(f"/proc/{pid}/cwd"))
+    return given
 
 
 SERVICE = """\
@@ -1095,6 +1128,10 @@ Usage:
 Options:
   --user          For this user's own systemd, from login on (`loginctl enable-linger`: from boot on).
   --count=<n>     How many workers; the setting `workers` without it.
+  --log=<target>  As `start` takes it, and these two:
+  --log-format=<format>
+  --log-level=<level>
+  --otel          As `start` takes it.
   --print         Only print the unit.
   --spool=<dir>   The spool to use.
   -h --help       Print this.
@@ -1109,9 +1146,18 @@ def install_service(words: dict) -> int:
     from jobspool import durable, service
 
     spool = open_spool(words)
-    count = "" if words["--count"] is None else f" --count {_count_of(words['--count'], spool)}"
+    if words["--count"] is not None:
+        _count_of(words["--count"], spool)
+    _log_form(words)
+    target = None
+    if words["--log"] is not None:
+        from jobspool.telling import absolute
+
+        target = absolute(words["--log"])
+    own = {name: words[name] for name in ("--count", "--log", "--log-format", "--log-level", "--otel")}
+    given = _as_typed({**own, "--log": target})
     program = os.path.abspath(sys.argv[0])
-    unit = service.unit(spool, [program] if os.access(program, os.X_OK) else [sys.executable, program], count, words["--user"])
+    unit = service.unit(spool, [program] if os.access(program, os.X_OK) else [sys.executable, program], given, words["--user"])
     if words["--print"]:
         print(unit, end="")
         return 0
@@ -3171,7 +3217,8 @@ def _logs(spool: Spool, job: Job) -> list[tuple[str, int]]:
 
 
 LOGS = f"""\
-Print what jobs printed, byte by byte: standard output on stdout, standard error on stderr, of their newest attempt.
+Print what jobs printed: standard output on stdout, standard error on stderr, of their newest attempt.
+A pipe or a file gets it byte by byte, a terminal its text and colours, and no other sequence.
 Without a JOB: of the job that ran last.
 
 Usage:
@@ -3210,10 +3257,10 @@ def logs(words: dict) -> int:
         numbers = [_attempt_of(words["--attempt"], last) or last or 1 for last in lasts]
         _follow_logs(spool, jobs, numbers, streams, tail)
         return 0
-    with _pager(spool, jobs, tail):
+    with _pager(spool, jobs, tail) as terminals:
         for job in jobs:
             try:
-                _print_logs(spool, job, streams, tail, words["--attempt"], len(jobs) > 1)
+                _print_logs(spool, job, streams, tail, words["--attempt"], len(jobs) > 1, terminals)
             except QueueError as error:
                 refused.append(error)
     _tell_of_refused(refused)
@@ -3221,20 +3268,23 @@ def logs(words: dict) -> int:
 
 
 @contextmanager
-def _pager(spool: Spool, jobs: list[Job], tail: int | None) -> Iterator[None]:
-    """Let what is printed meanwhile go through $PAGER, where a person sees it, and it is longer than the terminal."""
+def _pager(spool: Spool, jobs: list[Job], tail: int | None) -> Iterator[tuple[bool, bool]]:
+    """Let what is printed meanwhile go through $PAGER, where a person sees it, and it is longer than the terminal.
+
+    Yields whether stdout and stderr come to a terminal, through it or without.
+    """
     program = _program_in("PAGER") if sys.stdout.isatty() else []
     if not program or not _is_long(spool, jobs, tail):
-        yield
+        yield _terminals()
         return
     import subprocess
 
     ours = [os.dup(1), os.dup(2)]
-    with subprocess.Popen(program, stdin=subprocess.PIPE) as pager:
+    with subprocess.Popen(program, stdin=subprocess.PIPE, env={"LESS": "R", **os.environ}) as pager:
         try:
             for descriptor in (1, 2):
                 os.dup2(pager.stdin.fileno(), descriptor)
-            yield
+            yield True, True
             sys.stdout.flush()
         except BrokenPipeError:
             pass  # the person has seen enough
@@ -3242,6 +3292,10 @@ def _pager(spool: Spool, jobs: list[Job], tail: int | None) -> Iterator[None]:
             for descriptor, own in enumerate(ours, 1):
                 os.dup2(own, descriptor)
                 os.close(own)
+
+
+def _terminals() -> tuple[bool, bool]:
+    return sys.stdout.isatty(), sys.stderr.isatty()
 
 
 def _is_long(spool: Spool, jobs: list[Job], tail: int | None) -> bool:
@@ -3275,7 +3329,15 @@ def _last_attempt(spool: Spool, job: Job) -> int:
     return len(job.attempts) + (job.state == PROCESSING or _printed_more(spool, job))
 
 
-def _print_logs(spool: Spool, job: Job, streams: tuple[str, ...], tail: int | None, attempt: str | None, named: bool) -> None:
+def _print_logs(
+    spool: Spool,
+    job: Job,
+    streams: tuple[str, ...],
+    tail: int | None,
+    attempt: str | None,
+    named: bool,
+    terminals: tuple[bool, bool],
+) -> None:
     """Print what one attempt of the job has printed, as far as it has."""
     from jobspool.follow import Stream
 
@@ -3285,7 +3347,7 @@ def _print_logs(spool: Spool, job: Job, streams: tuple[str, ...], tail: int | No
         if job.problem:
             raise QueueError(f"{printable(job.id)} has never run: it is not a whole job ({job.problem})")
         raise QueueError(f"{printable(job.id)} has not been tried yet: it is {job.state}")
-    printer = Printer(streams, [job] if named else [])
+    printer = Printer(streams, [job] if named else [], terminals)
     for stream in streams:
         log = Stream(spool.log_path(job.id, number, stream), tail)
         while pieces := list(log.read()):
@@ -3300,11 +3362,19 @@ def _print_logs(spool: Spool, job: Job, streams: tuple[str, ...], tail: int | No
         talk_to_person(f"attempt {number} printed nothing{' there' if len(streams) == 1 else ''}{hint}")
 
 
-class Printer:
-    """Writes what jobs printed where it belongs; that of several jobs line by line, behind their handles."""
+PLAIN = b"\x1b[0m"  # the end of all colours
 
-    def __init__(self, streams: tuple[str, ...], jobs: list[Job]) -> None:
+
+class Printer:
+    """Writes what jobs printed where it belongs; that of several jobs line by line, behind their handles.
+
+    `terminals`: whether stdout and stderr are one, which gets text and colours: see shown.py. A pipe gets the bytes as they are.
+    """
+
+    def __init__(self, streams: tuple[str, ...], jobs: list[Job], terminals: tuple[bool, bool]) -> None:
         self.wrote = False
+        self._terminals = terminals
+        self._shown: dict[tuple[str, str], Shown] = {}  # what terminals get of each stream
         self._only = len(streams) == 1
         self._heads = {job.id: f"{short(job.id)} | ".encode("utf-8", "backslashreplace") for job in jobs}
         self._rests: dict[tuple[str, str], bytes] = {}  # lines that have no end yet
@@ -3312,18 +3382,40 @@ class Printer:
     def write(self, id: str, stream: str, content: bytes) -> None:
         """Write a piece of the job's stream."""
         self.wrote = True
+        if self._terminals[self._is_error(stream)]:
+            content = self._shown_of(id, stream).piece(content)
+        self._write(id, stream, content)
+
+    def _write(self, id: str, stream: str, content: bytes) -> None:
         if id in self._heads:
             *lines, self._rests[id, stream] = (self._rests.get((id, stream), b"") + content).split(b"\n")
-            content = b"".join([self._heads[id] + line + b"\n" for line in lines])
-        out = sys.stderr.buffer if stream == "err" and not self._only else sys.stdout.buffer
+            content = b"".join([self._heads[id] + self._plain(id, stream, line) + b"\n" for line in lines])
+        out = sys.stderr.buffer if self._is_error(stream) else sys.stdout.buffer
         out.write(content)
         out.flush()
 
+    def _plain(self, id: str, stream: str, line: bytes) -> bytes:
+        """Return the line without a colour that stays behind it, where it goes to a terminal."""
+        return line + PLAIN if (id, stream) in self._shown and b"\x1b" in line else line
+
+    def _is_error(self, stream: str) -> bool:
+        return stream == "err" and not self._only
+
+    def _shown_of(self, id: str, stream: str) -> Shown:
+        if (id, stream) not in self._shown:
+            from jobspool.shown import Shown
+
+            self._shown[id, stream] = Shown(COLOR[0] != "never")
+        return self._shown[id, stream]
+
     def end(self) -> None:
-        """Write the lines that never came to their end."""
+        """Write the lines that never came to their end, and let no colour stay."""
+        for (id, stream), shown in self._shown.items():
+            colored = shown.colored and id not in self._heads
+            self._write(id, stream, shown.piece(b"", last=True) + (PLAIN if colored else b""))
         for (id, stream), rest in self._rests.items():
             if rest:
-                self.write(id, stream, b"\n")
+                self._write(id, stream, b"\n")
 
 
 def _follow_logs(
@@ -3332,11 +3424,13 @@ def _follow_logs(
     """Print what the jobs print, from these attempts on, and return them as they lie at their ends; None for what was removed."""
     from jobspool import follow
 
-    printer = Printer(streams, jobs if len(jobs) > 1 else [])
+    printer = Printer(streams, jobs if len(jobs) > 1 else [], _terminals())
     followers = [follow.Follower(spool, job.id, number, streams, tail) for job, number in zip(jobs, numbers, strict=True)]
     told = (lambda *_: None) if quiet else _tell_of_attempt
-    follow.follow(spool, followers, lambda one, stream, piece: printer.write(one.id, stream, piece), told)
-    printer.end()
+    try:
+        follow.follow(spool, followers, lambda one, stream, piece: printer.write(one.id, stream, piece), told)
+    finally:
+        printer.end()
     return [one.job for one in followers]
 
 
@@ -3533,7 +3627,7 @@ def _follow_to_end(spool: Spool, job: Job, quiet: bool) -> int:
 def _tell_of_attempt(follower: object, job: Job) -> None:
     attempt = job.attempts[follower.number - 1]
     if attempt["verdict"] == "failed" and "due" in attempt:
-        talk_to_person(f"attempt {follower.number}: {attempt.get('reason')}; retry due in {span(_until(attempt['due']))}")
+        talk_to_person(f"attempt {follower.number}: {attempt.get('reason')}; retry due in {span(until(attempt['due']))}")
 
 
 def _interrupted(spool: Spool, id: str, words: dict) -> int:

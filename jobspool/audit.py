@@ -31,7 +31,7 @@ HAND = "hand"
 EVERY = 15.0  # seconds between two audits that a supervisor has made, or longer where they take long
 SMALL = 1 << 20  # bytes of directories and journal that a supervisor audits itself when it starts
 CODE = "import sys; sys.path.insert(0, sys.argv[1]); from jobspool import audit; audit.audit_beside(sys.argv[2])"
-AT_ONCE = 1000  # lines that are told at one go
+AT_ONCE = 250  # lines that are told at one go
 SETTLED = 1.0  # seconds in which whoever moved a job has written its line
 
 
@@ -290,4 +290,4 @@ def _keep(spool: Spool, settings: Settings, known: Known, book: Ledger) -> None:
     content = json.dumps({"cursor": known.cursor, "looked": known.looked, "ids": {s: sorted(i) for s, i in known.ids.items()}})
     mode = spool.file_mode(settings)
     durable.replace(f"{spool.root}/{KNOWN}", spool.spare(), content.encode(), mode, synced=False)
-    ledger.keep(spool.root, book, spool.spare(), settings.journal_bytes, mode)
+    ledger.keep(spool.root, book, spool.spare(), max(settings.journal_bytes, journal.LEAST), mode)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jobspool.config import Settings
     from jobspool.retry import Outcome, Verdict
     from jobspool.spool import Spool
+    from jobspool.tracer import Span
 
 # Why a file wasn't claimed: gone, held (its lock), early (before its time), late, twin (its name runs), unfit (no whole job),
 # unsafe (not to be run at all), unreadable (the disk fails there), parent (of which it waits), full (what `why` names is used up,
@@ -43,7 +44,7 @@ Room = namedtuple("Room", "path descriptor length")
 
 STATE_OF = {"done": DONE, "failed": FAILED, "dead": DEAD, INTERRUPTED: PENDING, SNOOZED: PENDING}
 OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-SAID = ("verdict", "reason", "exit", "signal", "duration", "worker")  # words of an attempt that the journal has, too
+SAID = ("verdict", "reason", "exit", "signal", "duration", "worker", "trace", "span")  # of an attempt, for the journal, too
 SOON = 0.05  # seconds until a failed job is looked at again that somebody has locked
 COARSE = 0.02  # seconds: no kernel's ticks are longer, by which a file's times are told
 ENTRY = 1024  # bytes at most, mostly, that an attempt adds to a job's file
@@ -64,6 +65,7 @@ class Claim:
         self.place = spool.path(state, id)
         self.room: Room | None = None
         self.tokens: list[locks.Token] = []  # of what is limited
+        self.span: Span | None = None  # of its attempt, where these are traced
         self.see(record, found)
 
     def see(self, record: dict, found: os.stat_result) -> None:

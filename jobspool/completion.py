@@ -86,7 +86,9 @@ VALUES = {
     "--ionice": list(IO_CLASSES),
     "--catch-up": ["none", "one", "all"],
     "--overlap": ["skip", "queue", "allow"],
+    "--log": ["stdout", "stderr", "syslog", "journald"],
     "--log-format": ["text", "json"],
+    "--log-level": ["error", "warning", "info", "debug"],
     "--by": ["name", "group", "batch"],
 }
 

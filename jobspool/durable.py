@@ -229,6 +229,15 @@ def lock(descriptor: int) -> bool:
     return True
 
 
+def lock_shared(descriptor: int) -> bool:
+    """Take the file's flock(2) with others who share it and return True, or False at once when somebody holds it alone."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def lock_waiting(descriptor: int) -> None:
     """Take the file's flock(2), after whoever holds it."""
     fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -356,7 +356,7 @@ NO_SUCH = {_is_time: "time", _is_number: "number", _is_text: "string"}
 ATTEMPT_WORDS = {
     **dict.fromkeys(("started", "ended", "due"), _is_time),
     **dict.fromkeys(("number", "duration", "exit", "cpu", "memory"), _is_number),
-    **dict.fromkeys(("worker", "signal", "reason"), _is_text),
+    **dict.fromkeys(("worker", "signal", "reason", "trace", "span"), _is_text),
 }
 
 

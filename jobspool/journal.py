@@ -6,7 +6,8 @@ time. Nothing is ever synced, and nobody needs it but who looks: without it each
 and audit.py find and write.
 
 A segment that has its size is left for the next one, which is made by whoever finds it so; the oldest go when all together are
-more than the setting journal_bytes. A cursor, SEGMENT:OFFSET, is a place between two lines.
+more than the setting journal_bytes. Who writes to one shares its lock, so a reader who gets that alone knows that it is whole.
+A cursor, SEGMENT:OFFSET, is a place between two lines.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ ENDING = ".jsonl"
 DIGITS = 8
 SEGMENTS = 16  # that the journal consists of, about
 SMALLEST = 65_536  # bytes of a segment
+LEAST = SEGMENTS * SMALLEST  # bytes that are kept, if any: a reader may be a segment behind, and must not lose it
 PIECE = 1 << 18  # bytes that are read at one go
-LATE = 1.0  # seconds in which a line may still come to a segment that has its size
+LATE = 1.0  # seconds in which a line may still come from somebody who has a full segment locked
 BEGIN = b'{"time"'
 STATE = {None: "null", **{state: f'"{state}"' for state in STATES}}
 
@@ -74,8 +76,8 @@ def _open_newest(root: str, size: int, mode: int) -> int:
         except FileNotFoundError:
             durable.make_directory(f"{root}/{FOLDER}", stat.S_IMODE(os.stat(root).st_mode))
             continue
-        found = os.fstat(descriptor)
-        if found.st_size < size and stat.S_ISREG(found.st_mode):
+        shared, found = durable.lock_shared(descriptor), os.fstat(descriptor)
+        if shared and found.st_size < size and stat.S_ISREG(found.st_mode):
             _newest[root] = number
             return descriptor
         os.close(descriptor)
@@ -215,6 +217,8 @@ class Reader:
         while not self._read_piece():
             if (following := self._following()) is None:
                 return False
+            if self._read_piece():
+                break  # what came until nothing more could
             self._number, self._offset = following, 0
         return True
 
@@ -250,11 +254,19 @@ class Reader:
             return (later or numbers)[0]
         if not later:
             return None
-        try:
-            changed = os.lstat(path_of(self.root, self._number)).st_mtime
-        except FileNotFoundError:
-            return None  # RACE: it has just been removed
-        return later[0] if abs(time.time() - changed) > LATE or len(later) > 1 else None
+        return later[0] if _is_whole(path_of(self.root, self._number)) else None
+
+
+def _is_whole(path: str) -> bool:
+    """Tell whether nobody writes to the segment, which has a successor: so nobody will any more."""
+    try:
+        descriptor = os.open(path, READ)
+    except OSError:
+        return True  # RACE: it has just been removed; or it is nothing that anybody writes to
+    try:
+        return durable.lock(descriptor) or abs(time.time() - os.fstat(descriptor).st_mtime) > LATE
+    finally:
+        os.close(descriptor)
 
 
 def _whole(descriptor: int, offset: int) -> bytes:

@@ -126,6 +126,11 @@ def words_of(pid: int) -> str:
     return _content(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode("utf-8", "surrogateescape").strip()
 
 
+def arguments(pid: int) -> list[str]:
+    """Return the words of the process's command line, none when it is gone."""
+    return _content(f"/proc/{pid}/cmdline").decode("utf-8", "surrogateescape").split("\0")[:-1]
+
+
 def end_group(group: int, number: int) -> None:
     """Send the signal to each process of the group that we may signal, and to its first one, which may have left it."""
     for send in (os.killpg, _kill_if_apart):

@@ -68,9 +68,9 @@ class Attempt:
         The working directory is the job's then: see command.leave(). Raises OSError when the machine, not the command, is at
         fault; then nothing has run.
         """
-        record = self.claim.record
+        record, span = self.claim.record, self.claim.span
         folder = record.get("cwd") or os.path.dirname(self.claim.spool.root)
-        own = {**environment, "PWD": folder, **record.get("env", {}), **self._names()}
+        own = {**environment, "PWD": folder, **record.get("env", {}), **(span.environment if span else {}), **self._names()}
         command.enter(folder)
         before = process.ticks()
         self.pid = self._spawn(command.words(record), own)

@@ -6,7 +6,7 @@ import os
 import re
 import time
 
-from jobspool.job import Job, too_late
+from jobspool.job import Job, seconds, too_late
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 from jobspool.trust import READ
@@ -40,6 +40,11 @@ def span(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def until(text: str) -> float:
+    """Return the seconds until that moment of a job's file, 0 where it is over."""
+    return max(0.0, seconds(text) - time.time())
 
 
 def when(moment: float, now: float) -> str:

@@ -20,7 +20,7 @@ RequiresMountsFor={spool}
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={command} --spool {spool} start{count}
+ExecStart={command} --spool {spool} {words}
 ExecReload={command} --spool {spool} config list
 ExecStop={command} --spool {spool} stop --quiet --timeout 60
 KillMode=mixed
@@ -41,17 +41,19 @@ WantedBy={target}
 """
 
 
-def unit(spool: Spool, program: list[str], count: str, own: bool) -> str:
-    """Return the unit's text, for the command whose first words are `program`.
+def unit(spool: Spool, program: list[str], options: list[str], own: bool) -> str:
+    """Return the unit's text, for the command whose first words are `program`; `start` gets the options.
 
     What systemd would expand in paths is doubled: see systemd.service(5).
     """
 
     def word(text: str) -> str:
         text = text.replace("%", "%%")
-        return text if re.fullmatch(r"[\w./%+@:-]+", text) else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return text if re.fullmatch(r"[\w./%+@:=-]+", text) else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
     command = " ".join(map(word, program))
     user = "" if own else f"User={user_name(os.stat(spool.root).st_uid)}\n"
     target = "default.target" if own else "multi-user.target"
-    return UNIT.format(command=command, spool=word(spool.root), count=count, user=user, target=target)
+    return UNIT.format(
+        command=command, spool=word(spool.root), words=" ".join(map(word, ["start", *options])), user=user, target=target
+    )

@@ -34,11 +34,18 @@ if TYPE_CHECKING:
 
 OTHERS = ("tmp", "logs", "workers")
 PAUSED = "paused"  # while a file of this name is in the spool, nothing new is started
+PARENT = "TRACEPARENT"  # of the environment: the trace that who adds a job is a part of
 AN_INSTANT = 0.02  # seconds
 AT_ONCE = 16  # files that are open while many are added
 TOLD_AT_ONCE = 64  # jobs of which the journal is told at one go
 FEW = 8  # jobs that are added at once: for each of more, not every state is looked at
 SEARCH_ORDER = (PENDING, PROCESSING, FAILED, DEAD, DONE)
+
+
+def _joined(record: dict) -> dict:
+    from jobspool import traceparent
+
+    return traceparent.joined(record, os.environ)
 
 
 class Luck:
@@ -300,7 +307,7 @@ class Spool:
             return None
         from jobspool import journal
 
-        mode, limit = self.file_mode(settings), settings.journal_bytes
+        mode, limit = self.file_mode(settings), max(settings.journal_bytes, journal.LEAST)
         try:
             if journal.append(self.root, content, limit, mode) and journal.size(self.root) > limit:
                 from jobspool import ledger
@@ -339,6 +346,8 @@ class Spool:
         """
         settings = self.settings()
         wanted = [(*entry, None)[:3] if isinstance(entry, tuple) else (None, entry, None) for entry in records]
+        if PARENT in os.environ:
+            wanted = [(id, _joined(record), start) for id, record, start in wanted]
         contents = [_content(record, settings) for _, record, _ in wanted]
         all_of_them = [(self.spare(), *given, content) for given, content in zip(wanted, contents, strict=True)]
         self.ready()
@@ -364,6 +373,7 @@ class Spool:
         Raises JobExists where it is pending already.
         """
         check_id(id)
+        record = _joined(record) if PARENT in os.environ else record
         settings = self.settings()
         self.ready()
         return self._add_all([(self.spare(), id, record, start, _content(record, settings))], settings, bool)[0]

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobspool.machine import Gate
+    from jobspool.tracer import Tracer
 
 SETTLE = 2.0  # seconds without change until a file that is no whole job is given up
 MEND_EVERY = 5.0  # seconds between looks for what a crash left
-SAY_AGAIN = 60.0  # seconds until the same trouble is reported again
 QUICK_DEATH = 1.0  # seconds: a worker that dies sooner is not replaced before that time
 FORK_AGAIN = 2.0  # seconds until it is tried again to fork a worker
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
@@ -48,7 +48,6 @@ COMES_WITHIN = 2.0  # seconds, in which a worker has long come to what it got, o
 MOST_HEARD = 16  # times that one worker is listened to, until the others are heard
 LOOK_AT_HOOKS = 0.1  # seconds between looks at hooks that run
 LOOK_AT_GATE = 1.0  # seconds between looks whether the machine lets new jobs start
-NOT_NOTED = "what hands bring is not noted"
 CALM = 1.0  # seconds after trouble in which no time that has come wakes us
 
 
@@ -70,8 +69,9 @@ class Hand:
 class Supervisor:
     """One supervisor and its workers, from serve() to its return.
 
-    `report` takes the events that a person may want to know of; with `verbose` also the starts of jobs. `gate` tells when nothing
-    new is to be started.
+    `report` takes the events that a person may want to know of, trouble each time, and is called without events, too;
+    with `verbose` also the starts of jobs. `gate` tells when nothing new is to be started,
+    and `tracer` gives attempts their spans.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Supervisor:
         report: Callable[[list[dict]], None],
         verbose: bool = False,
         gate: Gate | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         spool.ready()
         spool.by = lambda: {"by": roster.SUPERVISOR}
@@ -91,6 +92,7 @@ class Supervisor:
         self.report = report
         self.verbose = verbose
         self.gate = gate
+        self.tracer = tracer
         self._barred = ""  # why the gate is shut
         self.hooks = Hooks(spool, self._event)
         self.calendar = Calendar(spool, self._event)
@@ -106,7 +108,6 @@ class Supervisor:
         self._workers = self.sight.settings.workers  # the setting, as it was taken up last
         self.place = roster.Place(spool, roster.SUPERVISOR, spool.file_mode(self.sight.settings))
         self._events: list[dict] = []  # of which is still to be told
-        self._said: dict[str, float] = {}  # trouble that was reported, and when (monotonic)
         self._mend_at = self._fork_at = self._calm_until = self._vital_at = 0.0  # monotonic
         self._first_look = True  # the machine may have gone down before
         self._poll = select.poll()
@@ -130,7 +131,7 @@ class Supervisor:
             self._report()
 
     def _go_on(self) -> None:
-        self._try(self._see_who_came, NOT_NOTED)
+        self._see_who_came()
         with self.sight.watch:
             self._tend()
             while self.hands or not self.stopping:
@@ -140,6 +141,8 @@ class Supervisor:
         self.hooks.finish(lambda: max(self._asked, self.stopping) > 1)
         self._try(self.place.leave)
         self.auditor.end()
+        if self.tracer:
+            self.tracer.finish()
         self._event("stopped")
 
     def _wait(self) -> None:
@@ -166,10 +169,13 @@ class Supervisor:
             self._try(self._mend, "what a crash left stays")
             self._try(self._say_vital, "it is not noted what waits")
             self.auditor.step(self.sight.settings, clock)
-            if self.arrivals is not None:
-                self._try(self.arrivals.read_along, NOT_NOTED)
+            self._tell_arrivals([])
+            if self.tracer and (why := self._try(self.tracer.keep, "spans are not delivered")):
+                self._event("trouble", why=why, about="exporter")
         self.sight.look_around(clock)
-        self._try(self._tell_arrivals, NOT_NOTED)
+        arrived, self.sight.arrived = self.sight.arrived, []
+        if arrived:
+            self._tell_arrivals(arrived)
         if clock >= self.calendar.at and not self.stopping:
             self.calendar.at = clock + AFTER_TROUBLE
             self._try(lambda: self.calendar.step(self.sight.settings), "schedules wait")
@@ -302,7 +308,7 @@ class Supervisor:
         self.unsettled.pop(id, None)
         self._event(kind, **said)
         if kind == "moved":
-            self._try(lambda: self.arrivals and self.arrivals.tell([id], self.sight.settings, PROCESSING), NOT_NOTED)
+            self._tell_arrivals([id], PROCESSING)
             self.sight.look(id)
             self.sight.note_dead(id)  # while it ran nobody could
         elif id in self.sight.again:
@@ -331,15 +337,17 @@ class Supervisor:
         if known is not None:
             self.arrivals = Arrivals(self.spool, known.cursor, known.ids[PENDING])
 
-    def _tell_arrivals(self) -> None:
-        """Let the journal tell of the jobs that hands brought to pending/, before anybody runs them."""
-        arrived, self.sight.arrived = self.sight.arrived, []
+    def _tell_arrivals(self, ids: list[str], source: str | None = None) -> None:
+        """Let the journal tell which of the jobs that came to pending/ hands brought, before anybody runs them."""
         if not self.sight.settings.journal_bytes:
             return
-        if self.arrivals is None:
-            self.arrivals = Arrivals(self.spool, journal.end(self.spool.root), ())
-        elif arrived:
-            self.arrivals.tell(arrived, self.sight.settings)
+        try:
+            if self.arrivals is None:
+                self.arrivals = Arrivals(self.spool, journal.end(self.spool.root), ())
+            else:
+                self.arrivals.tell(ids, self.sight.settings, source)
+        except OSError:
+            pass  # the next audit finds them; who needs more of the machine tells what it lacks
 
     def _give_up_unfit(self) -> None:
         """See to the files that are no whole jobs."""
@@ -432,7 +440,7 @@ class Supervisor:
         for hand in self.hands.values():
             hand.channel.close()
         worker = Worker(self.spool, channel, self.place.pid, self.sight.settings)
-        worker.verbose = self.verbose
+        worker.verbose, worker.tracer = self.verbose, self.tracer
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         worker.serve()
 
@@ -505,6 +513,8 @@ class Supervisor:
                 self._mend_at = time.monotonic() + AFTER_TROUBLE
                 continue
             self._event("recovered", id=mended.id, state=mended.state, why=mended.why)
+            if self.tracer:
+                self.tracer.lose(mended.id, mended.why)
             if mended.state == FAILED:
                 self.sight.look_failed(mended.id)
         self._first_look = False
@@ -521,25 +531,17 @@ class Supervisor:
     # ---- telling
 
     def _event(self, kind: str, about: str | None = None, **what: object) -> None:
-        """Report an event; trouble about the same thing no more than once in a while."""
-        clock = time.monotonic()
-        if kind == "trouble":
-            about = about or what["why"]
-            self._said = {said: when for said, when in self._said.items() if clock - when < SAY_AGAIN}
-            if about in self._said:
-                return
-            self._said[about] = clock
-        self._events.append({"event": kind, **what})
+        """Report an event; `about` is what tells that it was reported before."""
+        self._events.append({"event": kind, **what} if about is None else {"event": kind, **what, "about": about})
         if kind == "ended":
             self.hooks.happened(what["attempt"]["verdict"], what["id"])
         elif kind in ("buried", "rejected"):
             self.hooks.happened(DEAD, what["id"])
 
     def _report(self) -> None:
-        """Tell of all that happened since we last woke, at one go."""
-        if self._events:
-            events, self._events = self._events, []
-            self.report(events)
+        """Tell of all that happened since we last woke, at one go; of nothing, too: what was kept back may be due."""
+        events, self._events = self._events, []
+        self.report(events)
 
 
 def _close_on_exec() -> None:

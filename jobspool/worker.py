@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from jobspool.config import Settings
     from jobspool.retry import Outcome
     from jobspool.spool import Spool
+    from jobspool.tracer import Tracer
 
 SHUTDOWN_GAP = 50  # milliseconds in which a shutdown's TERM reaches both a job and its worker
 NOT_NOTED = "it is not noted what is run"
@@ -80,6 +81,7 @@ class Worker:
         self.environment = process.own_environment()
         self.spool.by = lambda: {"worker": self.place.name, "by": roster.WORKER}
         self.verbose = False  # whether the supervisor is told of starts, too
+        self.tracer: Tracer | None = None
         self.leaving = False
         self.interrupted = False
         self.terminated = False
@@ -123,8 +125,12 @@ class Worker:
         rules = self.settings.for_job(claim.record)
         try:
             attempt = Attempt(claim, rules, self.logs)
+            if self.tracer:
+                self.tracer.begin(claim, attempt.started)
             problem = self._start(attempt)
         except OSError as error:  # nothing has run, so nothing is counted
+            if self.tracer:
+                self.tracer.drop(claim)
             self._put_back(claim)
             self._put_off(id, "no job can be started", error)
             return
@@ -137,10 +143,10 @@ class Worker:
         self._try(attempt.logs.close, "a log stays as it is")
         if outcome is None:
             claim.release()
-            self.tell_soon("moved", id=id)
+            self._moved(claim)
             return
         entry = functools.partial(self._entry, claim, outcome, rules)
-        self.recorder.record(ToRecord(claim, entry, rules, functools.partial(self._recorded, claim.id, outcome.ended)))
+        self.recorder.record(ToRecord(claim, entry, rules, functools.partial(self._recorded, claim, outcome.ended)))
 
     def _claim(self, id: str) -> claims.Claim | claims.Refused:
         """Claim the job, as claims.take() does; what was prepared of it is done."""
@@ -313,20 +319,28 @@ class Worker:
     def _entry(self, claim: claims.Claim, outcome: Outcome, rules: Settings) -> dict:
         """Judge the outcome and return what to write of it: while the next job runs."""
         verdict = judge(claim.record.get("attempts", []), outcome, rules, random.random())
-        entry = claims.entry_for(claim, outcome, verdict, self.place.name)
+        entry = claims.entry_for(claim, outcome, verdict, self.place.name) | (claim.span.entry if claim.span else {})
         if verdict.state in WAITING:  # told first, or its next claim might be told before
             self._note_soon("ended", claim.id, PROCESSING, verdict.state, **claims.said_of(entry))
             self._write_journal()
         return entry
 
-    def _recorded(self, id: str, ended: float, entry: dict, stayed: bool) -> None:
+    def _recorded(self, claim: claims.Claim, ended: float, entry: dict, stayed: bool) -> None:
         if not stayed:
-            self.tell_soon("moved", id=id)
+            self._moved(claim)
             return
         if (state := claims.STATE_OF[entry["verdict"]]) not in WAITING:
             commit = round(max(0.0, self.spool.now() - ended), 6)
-            self._note_soon("ended", id, PROCESSING, state, **claims.said_of(entry), commit=commit)
-        self.tell_soon("ended", id=id, attempt=entry)
+            self._note_soon("ended", claim.id, PROCESSING, state, **claims.said_of(entry), commit=commit)
+        if self.tracer:
+            self.tracer.end(claim, entry)
+        self.tell_soon("ended", id=claim.id, attempt=entry)
+
+    def _moved(self, claim: claims.Claim) -> None:
+        """Hands have moved the job away while it ran: no record says how it ended."""
+        if self.tracer:
+            self.tracer.end(claim, None)
+        self.tell_soon("moved", id=claim.id)
 
     def _next(self) -> str | None:
         """Return the next id to run, once there is one; None when it is time to leave."""

@@ -42,7 +42,7 @@ def test_jobs_and_times_can_be_chosen(spool):
 
 
 def test_older_events_than_asked_for_are_not_printed(spool):
-    spool.write_journal(journal.lines("added", ["old"], None, "pending", 1.0, {}), spool.settings())
+    spool.write_journal(journal.lines("added", ["old"], None, "pending", 1.0, {"by": "program"}), spool.settings())
     spool.add("true", id="new")
     drop(spool, "old", {"command": "true"})
     assert ([job for job, *_ in ways(spool)], [job for job, *_ in ways(spool, "--all")]) == (["new"], ["old", "new"])
@@ -94,7 +94,8 @@ def test_where_it_is_switched_off_that_is_said(spool):
 
 @pytest.fixture
 def following(spool):
-    program = subprocess.Popen([*QUEUECTL, "--spool", spool.root, "events", "-f", "--json"], stdout=subprocess.PIPE, text=True)
+    words = ["events", "-f", "--json", "--after", journal.end(spool.root)]
+    program = subprocess.Popen([*QUEUECTL, "--spool", spool.root, *words], stdout=subprocess.PIPE, text=True)
     yield program
     program.kill()
     program.wait()

@@ -1,4 +1,4 @@
-"""What a terminal might obey never reaches it raw, from wherever it came; only `logs` gives the bytes that a job printed."""
+"""What a terminal might obey never reaches it raw, from wherever it came; `logs` gives a pipe the bytes that a job printed."""
 
 import json
 import os

@@ -9,8 +9,8 @@ import pytest
 from kit import TOP
 
 LEVELS = (
-    "cgroup channel durable errors machine process times trust", "states admission", "job watch index filesystem trouble", "command config retry said stats journal",
-    "ledger", "spool", "names roster logs hooks arrivals size", "locks", "claim run recorder say", "recovery retention schedule service audit vital", "worker sight doctor hands follow events completion metrics",
+    "cgroup channel durable errors machine process times trust", "states admission outlets traceparent", "job watch index filesystem trouble", "command config retry said stats journal tracer",
+    "ledger", "spool", "names roster logs hooks arrivals size", "locks", "claim run recorder say", "recovery retention schedule service audit vital shown telling", "worker sight doctor hands follow events completion metrics exporter",
     "supervisor here screen", "__init__", "queuectl",
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from jobspool import journal
+from jobspool import durable, journal
 
 LINE = journal.lines("added", ["x"], None, "pending", 0.0, {"by": "program"})
 
@@ -19,12 +19,6 @@ def root(tmp_path):
 def put(root, *ids, limit=1 << 30, event="added"):
     journal._newest.clear()  # as another process
     return journal.append(root, journal.lines(event, ids, None, "pending", 1.5, {"by": "program"}), limit, 0o600)
-
-
-def settle(root):
-    """Let it be a while ago that the segments were written: nothing more comes to those that have their size."""
-    for number in journal.segments(root):
-        os.utime(journal.path_of(root, number), (1, 1))
 
 
 def jobs(events):
@@ -88,7 +82,6 @@ def test_what_is_no_event_is_passed_over(root, rubbish):
 
 def test_a_segment_that_has_its_size_is_left_for_the_next(root):
     begun = [put(root, *["x" * 100] * 300, limit=0) for _ in range(5)]
-    settle(root)
     assert (journal.segments(root), begun) == ([1, 2, 3], [True, False, True, False, True])
     assert len(journal.Reader(root).read(5000)) == 1500
 
@@ -97,13 +90,20 @@ def test_who_follows_goes_on_to_the_next_segment_once_nothing_more_can_come_to_t
     put(root, *["x" * 100] * 700, limit=0)
     reader = journal.Reader(root)
     reader.read(5000)
-    put(root, "new", limit=0)
-    assert reader.read() == []  # a line may be on its way to the last one
     with open(journal.path_of(root, 1), "ab") as file:
+        assert durable.lock_shared(file.fileno())  # as somebody who found it not yet full
+        put(root, "new", limit=0)
+        assert reader.read() == []
         file.write(journal.lines("added", ["late"], None, "pending", 0.0, {}))
-    assert jobs(reader.read()) == ["late"]
-    os.utime(journal.path_of(root, 1), (1, 1))
-    assert jobs(reader.read()) == ["new"]
+    assert jobs(reader.read()) == ["late", "new"]
+
+
+def test_a_reader_that_is_stopped_holds_no_writer(root):
+    put(root, *["x" * 100] * 300, limit=0)
+    with open(journal.path_of(root, 1), "rb") as file:
+        assert durable.lock(file.fileno())
+        put(root, "new", limit=0)
+    assert (journal.segments(root), jobs(journal.Reader(root).read())[-1]) == ([1, 2], "new")
 
 
 def test_the_oldest_segments_go_once_they_were_added_up(root):
@@ -128,7 +128,6 @@ def test_a_reader_of_what_has_gone_goes_on_with_the_oldest_and_knows(root):
     for _ in range(3):
         put(root, *["x" * 100] * 700, limit=0)
     put(root, "new", limit=0)
-    settle(root)
     reader = journal.Reader(root, "1:500")
     for number in (1, 2):
         os.unlink(journal.path_of(root, number))
@@ -163,7 +162,6 @@ def test_lines_of_many_writers_are_whole(root):
         writer.start()
     for writer in writers:
         writer.join()
-    settle(root)
     assert sorted(jobs(journal.Reader(root).read(5000))) == sorted(f"{a}.{b}" for a in range(8) for b in range(200))
 
 
