@@ -131,6 +131,7 @@ class Auditor:
             if _weight(self._spool.root) > SMALL:
                 return None
             audit(self._spool, patience=0)
+            self._at = time.monotonic() + self._every
         except OSError:
             return None  # a disk that fails is told of by who needs it
         return _load(self._spool.root)

@@ -167,13 +167,16 @@ def release(spool: Spool, job: Job, settings: Settings) -> None:
     _change(spool, job, (PENDING, FAILED), lambda record: _without(record, "hold"), settings, "released")
 
 
-def replace(spool: Spool, job: Job, record: dict, held: str | None, settings: Settings) -> None:
+def replace(spool: Spool, job: Job, record: dict, held: str | None, settings: Settings, seen: dict | None = None) -> None:
     """Let the job say this, where it lies by now; what the queue wrote of it stays, and a hold but `held`, the editor's own.
 
+    With `seen`, nothing is changed where its file says something else by now.
     Raises QueueError where it runs.
     """
 
     def changed(old: dict) -> dict:
+        if seen is not None and old != seen:
+            return old
         kept = {word: old[word] for word in ("hold", "cancelled", "attempts") if word in old and old[word] != held}
         return {**record, **kept}
 

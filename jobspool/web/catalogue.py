@@ -11,7 +11,7 @@ import heapq
 import os
 import threading
 import time
-from collections import namedtuple
+from collections import deque, namedtuple
 from itertools import chain, islice
 
 from sortedcontainers import SortedList
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RUN = 20_000  # keys that are sorted at one go: other threads get their turn between
 SELDOM = 50  # times as long as a look at a directory takes, until the next one at it; what moves is told by nobody else
 TOLD = 10  # times more seldom, where the journal tells what moves
+SETTLED = 1.0  # seconds, in which what was told is done
 COARSE = 0.02  # seconds: a directory that changed so shortly before it was read may have changed behind that, too
 FEW = 50_000  # jobs of a state, of which a look tells which came and which went
 MOST_CANDIDATES = 20  # jobs that a handle may mean, and that are told
@@ -64,7 +65,7 @@ class Catalogue:
         self._lengths = dict.fromkeys(STATES, 0)  # before it is complete
         self._keys: dict[str, str] = {}  # of ids that others chose
         self._looked = dict.fromkeys(STATES, NEVER)
-        self._moved: list[tuple] | None = None  # what moves while directories are read
+        self._recent: deque[tuple[float, str, str | None]] = deque()  # when (monotonic) which job was moved where
         self._noted: list[dict] = []  # what was done here, to be told with the next look
         self._lock = threading.Lock()
 
@@ -124,9 +125,10 @@ class Catalogue:
 
     def move(self, id: str, source: str | None, target: str | None) -> None:
         """Know that the job has moved, from nowhere or to nowhere where that is None."""
-        if self._moved is not None:
-            self._moved.append((id, source, target))
+        self._recent.append((time.monotonic(), id, target))
         self._move(id, source, target)
+        if target is None:
+            self._keys.pop(id, None)
 
     def _move(self, id: str, source: str | None, target: str | None) -> None:
         key = self._key(id, target or source)
@@ -136,8 +138,6 @@ class Catalogue:
             if target is not None and key not in self._lists[target]:
                 self._lists[target].add(key)
             self.version += 1
-        if target is None:
-            self._keys.pop(id, None)
 
     def note(self, id: str, source: str | None, target: str | None) -> None:
         """Know that we have just moved the job, and tell it with the next look."""
@@ -158,21 +158,33 @@ class Catalogue:
         The longer it takes to read a directory, the rarer that is done; still more so where moves are `told`. `behind` tells
         then whether one that has changed was not read.
         """
-        self._moved = []
-        try:
-            there = {state: self._list(state) for state in self._due(told)}
-            events = self._differences(there) if self.complete else []
-            for event in events:
-                self._move(event["job"], event["from"], event["to"])
-            for state, ids in there.items():
-                self._replace(state, ids)
-        finally:
-            meanwhile, self._moved = self._moved, None
-        for id, source, target in meanwhile if there else ():
-            self.move(id, source, target)  # what was done while the directories were read
+        while self._recent and self._recent[0][0] < time.monotonic() - SETTLED:
+            self._recent.popleft()
+        there = {state: self._list(state) for state in self._due(told)}
+        events = self._differences(there) if self.complete else []
+        for event in events:
+            self._move(event["job"], event["from"], event["to"])
+        for state, ids in there.items():
+            self._replace(state, ids)
+        self._settle(there)
         self.complete = True
         noted, self._noted = self._noted, []
         return noted + events
+
+    def _settle(self, read: Iterable[str]) -> None:
+        """Know where the jobs are that were moved lately: a listing may be older, or newer; what is told may not be done yet."""
+        recent = {id: target for _, id, target in list(self._recent)} if read else {}
+        for id, target in recent.items():
+            there = self.spool.state_of(id) or target
+            self.behind = self.behind or there != target
+            for state in STATES:
+                if state != there:
+                    self._move(id, state, None)
+            self._move(id, None, there)
+            if there is None:
+                self._keys.pop(id, None)
+        for state in read if recent else ():
+            self._looked[state] = self._looked[state]._replace(mtime=0)  # it is to be read again
 
     def _due(self, told: bool) -> list[str]:
         """Return the states whose directories are to be read. Raises OSError."""
@@ -219,7 +231,8 @@ class Catalogue:
                 before, now = set(map(id_in, known)), set(ids)
                 came |= dict.fromkeys(now - before, state)
                 went |= dict.fromkeys(before - now, state)
-        ids = sorted(came.keys() | went.keys())
+        recent = {id for _, id, _ in list(self._recent)}
+        ids = sorted((came.keys() | went.keys()) - recent)
         return [self._event(id, went.get(id) or self._known_in(id), came.get(id) or self.spool.state_of(id)) for id in ids]
 
     def _known_in(self, id: str) -> str | None:
@@ -230,13 +243,13 @@ class Catalogue:
         kind = "removed" if target is None else KINDS.get((source, target), "moved")
         return {"time": iso(self.spool.now()), "event": kind, "job": id, "from": source, "to": target}
 
-    def _key(self, id: str, state: str) -> str:
+    def _key(self, id: str, state: str | None) -> str:
         """Return what the id is sorted by."""
         if made_by_queue(id):
             return id
         if (key := self._keys.get(id)) is None:
             try:
-                found = os.lstat(self.spool.path(state, id))
+                found = os.lstat(self.spool.path(state or PENDING, id))
                 came = min(found.st_mtime, found.st_ctime)
             except OSError:
                 came = self.spool.now()  # RACE: it has moved on

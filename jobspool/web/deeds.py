@@ -292,12 +292,15 @@ def add(site: Site, body: bytes, id: str | None = None) -> tuple[dict, bool]:
 
 
 def _the_same(site: Site, id: str, record: dict) -> Job:
-    """Return the job of that id, if it says the same but for what the queue wrote. Raises JobExists."""
+    """Return the job of that id, if it says the same but for what the queue wrote, and whether it is held. Raises JobExists."""
     job = site.job(f"{id}.json")
-    said = {word: value for word, value in job.record.items() if word not in OF_THE_QUEUE}
-    if said != record and {**said, "hold": record.get("hold")} != {"hold": None, **record}:
+    if job.problem or _own_words(job.record) != _own_words(record):
         raise JobExists(f"{site.spool.path(job.state, id)} is there already, and another job: choose another id")
     return job
+
+
+def _own_words(record: dict) -> dict:
+    return {word: value for word, value in record.items() if word not in KEPT_BY_EDIT}
 
 
 def change(site: Site, handle: str, said: dict, seen: str | None) -> dict:
@@ -340,12 +343,14 @@ def _edit(site: Site, job: Job, record: object, seen: str | None, settings: Sett
         raise Problem(428, "if-match", "If-Match is missing", "send the etag of what was edited: GET tells it")
     if seen != "*" and rows.etag(rows.content_of(site.spool, job, settings)) != seen:
         raise Problem(412, *CHANGED)
-    words = {word: value for word, value in record.items() if word not in KEPT_BY_EDIT} if isinstance(record, dict) else record
+    words = _own_words(record) if isinstance(record, dict) else record
     new = parse(json.dumps(words).encode(), settings.max_job_bytes)
     if job.problem:
         hands.mend(site.spool, job, new, settings)
     else:
-        hands.replace(site.spool, job, new, None, settings)
+        hands.replace(site.spool, job, new, None, settings, seen=job.record)
+        if (now := seen_now(site, job)) is not None and _own_words(now.record) != new:
+            raise Problem(412, *CHANGED)  # RACE: in this instant
 
 
 CHANGED = ("changed", "It was changed meanwhile", "its file is not as it was when you began: look at it again")

@@ -134,16 +134,21 @@ def test_a_spool_that_is_gone_is_trouble_and_no_end(known, spool):
     assert see(known) == []
 
 
-def test_what_is_done_while_a_directory_is_read_is_not_forgotten(known, spool, monkeypatch):
-    job = spool.add("true", id="x")
-    listed = catalogue.ids_of
+def test_what_was_told_before_it_is_done_is_not_taken_back(known, spool):
+    known.take([{"job": "x", "from": None, "to": "pending"}])  # the journal's line comes before the rename
+    assert (see(known), known.counts()["pending"]) == ([], 1)
+    assert known._looked["pending"].mtime == 0
 
-    def moved_meanwhile(names):
-        if "x.json" in names:
-            known.note("x", "pending", "done")
-        return listed(names)
 
-    monkeypatch.setattr(catalogue, "ids_of", moved_meanwhile)
-    known.look_anew()
-    known.look()
-    assert (known.counts()["pending"], known.counts()["done"], job.id) == (0, 1, "x")
+def test_a_listing_that_is_older_than_what_was_told_changes_nothing(known, spool):
+    drop(spool, "x", {"command": "true"}, "done")
+    known.take([{"job": "x", "from": "pending", "to": "processing"}])
+    see(known)
+    assert (known.counts()["done"], known.counts()["processing"]) == (1, 0)
+
+
+def test_what_never_came_is_forgotten_in_the_end(known, spool, monkeypatch):
+    known.take([{"job": "x", "from": None, "to": "pending"}])
+    monkeypatch.setattr(catalogue, "SETTLED", 0.0)
+    see(known)
+    assert known.counts()["pending"] == 0

@@ -635,3 +635,13 @@ def test_without_their_library_there_are_no_metrics_and_all_else_is_there(spool,
     (tmp_path / "prometheus_client.py").write_text("raise ImportError(\"No module named 'prometheus_client'\")\n")
     with page(spool, env={**os.environ, "PYTHONPATH": str(tmp_path)}) as web:
         assert (web.ask("GET", "/metrics").problem, web.get("/status").status) == ((501, "no-metrics"), 200)
+
+
+def test_what_was_changed_in_the_instant_before_is_not_lost(spool):
+    from jobspool import hands
+
+    job = spool.add("true", id="x")
+    settings = spool.settings()
+    hands.change(spool, job, {"priority": 7}, settings)
+    hands.replace(spool, job, {"command": "mine"}, None, settings, seen={"command": "true"})
+    assert spool.read("pending", "x").record == {"command": "true", "priority": 7}

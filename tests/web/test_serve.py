@@ -121,7 +121,7 @@ def test_a_spool_that_goes_and_comes_back_is_served_again(web, spool):
     spool.add("true", id="x")
     until(lambda: web.get("/status").json["counts"]["pending"], "the look")
     os.rename(spool.root, f"{spool.root}.away")
-    until(lambda: web.get("/status").status != 200 or web.get("/status").json["trouble"], "the trouble")
+    until(lambda: web.get("/status").json.get("trouble", "a problem"), "the trouble")
     os.rename(f"{spool.root}.away", spool.root)
     told = until(lambda: (answer := web.get("/status")).status == 200 and not answer.json["trouble"] and answer.json, "the spool")
     assert told["counts"]["pending"] == 1
