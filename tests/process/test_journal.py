@@ -152,8 +152,7 @@ def test_the_audit_that_is_being_made_ends_with_its_supervisor(spool):
     with pool(spool) as supervisor:
         for number in range(20):
             drop(spool, f"x{number}", {"command": "true"}, "done")
-        until(lambda: audits(supervisor.pid), "an audit")
-        [pid] = audits(supervisor.pid)
+        [pid] = until(lambda: audits(supervisor.pid), "an audit")
         end(spool, supervisor)
     until(lambda: gone(pid), "its end")
 
