@@ -4,20 +4,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-TOOLS := mandoc:mandoc mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace rsync:rsync nano:nano zsh:zsh fish:fish systemd-analyze:systemd
-MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5 man/queuectl-metrics.7 man/queuectl-trace.7
+TOOLS := mandoc:mandoc curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace chromium:chromium chromedriver:chromium-driver rsync:rsync nano:nano zsh:zsh fish:fish systemd-analyze:systemd
+MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5 man/queuectl-metrics.7 man/queuectl-trace.7 man/queuectl-web.7
 # Out of the package, not with it: that starts a server, open to everybody.
 GET_PROMTOOL = (mkdir -p .tools && cd .tools && apt-get download -qq prometheus && \
 	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb) 2>/dev/null
 
-.PHONY: help demo test verify powercut chaos soak bench bench-clean lint test-deps install clean
+.PHONY: help demo screenshots test verify powercut chaos soak bench bench-clean lint test-deps install clean
 .DEFAULT_GOAL := help
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-demo: $(READY) ## real workers run real jobs through every state
-	$(BIN)/python tests/demo.py
+demo: $(READY) ## real workers run real jobs through every state (WEB=1: and then a page shows them)
+	WEB="$(WEB)" $(BIN)/python tests/demo.py
+
+screenshots: $(READY) ## take the pictures of the page, in docs/screenshots (ALL=1: of each view)
+	PYTHONPATH=.:tests $(BIN)/python tests/screenshots.py $(if $(ALL),ALL)
 
 test: $(READY) ## all the tests
 	$(BIN)/python -m pytest tests/ -v
@@ -46,7 +49,7 @@ lint: $(READY) ## ruff, and mandoc on the manual
 	@command -v mandoc >/dev/null || { echo "lint: mandoc is missing: make test-deps"; exit 1; }
 	mandoc -T lint -W warning $(MANUAL)
 
-test-deps: ## what tests need beside Python, from Debian's packages: mandoc, file systems, shells and systemd
+test-deps: ## what tests need beside Python, from Debian's packages: mandoc, file systems, shells, a browser and systemd
 	@missing=; for tool in $(TOOLS); do PATH=$$PATH:/usr/sbin:/sbin command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool#*:}"; done; \
 	if [ -z "$$missing" ]; then echo "test-deps: all is there"; \
 	elif ! command -v apt-get >/dev/null; then echo "test-deps: no apt-get here: install$$missing by hand, or their tests are skipped"; \

@@ -73,6 +73,7 @@ A job is one JSON file, its directory is its state, mv is the API.
   install-service       have systemd run them from boot on
 
   status, top           the spool and its workers at a glance, or live
+  web                   a page that shows all this, and an API
   list                  the jobs (--state, --name, --tag, --since, --grep)
   show JOB, why JOB     all about one; why it is where it is
   logs [-f] [JOB...]    what they printed, or print
@@ -3706,6 +3707,80 @@ def _complete(words: list[str]) -> list[str]:
     return complete(words, usages, OTHER_NAMES, lambda states, most: _newest(Spool(find_root()[0]), states, most))
 
 
+WEB = """\
+Serve a page that shows the spool and does what the commands do, and its JSON API, until it is stopped.
+
+Usage:
+  queuectl web [options] [--allow-host=<name>]...
+
+It is for this machine alone, and for who has the token: the link that it prints has that in it. queuectl-web(7) tells about the
+API, and how to put it behind nginx with TLS.
+
+Options:
+  --port=<n>            Listen at this port; 0, as without it: at one that is free.
+  --host=<address>      Listen there instead of 127.0.0.1, where others may reach it.
+  --socket=<path>       Listen at a unix socket instead.
+  --open                Open the link in a browser.
+  --read-only           Only show.
+  --allow-host=<name>   Who asks may call us so, too, as a proxy does; may be repeated.
+  --behind-proxy        Who asks is a proxy: X-Forwarded-Proto says whether TLS is spoken to it. Always so at a socket.
+  --token-file=<path>   The token is there, or is to be; else web.token in the spool.
+  --spool=<dir>         The spool to use.
+  -h --help             Print this.
+
+Examples:
+  queuectl web --open
+  queuectl web --port 8080 --read-only
+  queuectl web --socket /run/queuectl/web.sock --allow-host queue.example.org
+"""
+
+
+def web(words: dict) -> int:
+    try:
+        from jobspool.web import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("jobspool"):
+            raise
+        from jobspool.errors import NotInstalled
+
+        raise NotInstalled(f"the page needs {error.name}", "web", "starlette uvicorn httptools sortedcontainers") from None
+    host, port = words["--host"] or "127.0.0.1", _port_of(words)
+    if words["--socket"] is not None and (words["--host"] is not None or words["--port"] is not None):
+        raise Wrong("give either --socket, or --host and --port")
+    spool = open_spool(words)
+    if words["--socket"] is None and not serve.is_loopback(host):
+        talk(f"others can reach {host}, and what is said there is not encrypted: put nginx before it, see queuectl-web(7)")
+    hosts, path = tuple(words["--allow-host"]), words["--token-file"]
+    options = serve.Options(
+        host, port, words["--socket"], hosts, words["--read-only"], words["--behind-proxy"], path, __version__
+    )
+
+    def tell(link: str, once: str) -> None:
+        where = f"{os.path.abspath(words['--socket'])}: " if words["--socket"] is not None else ""
+        print(f"{where}{link}", flush=True)
+        talk_to_person(f"serving {spool.root}: Ctrl-C ends it")
+        if words["--open"]:
+            _open_browser(once)
+
+    serve.serve(spool, options, tell)
+    return 0
+
+
+def _port_of(words: dict) -> int:
+    text = words["--port"] or "0"
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65_535:
+        raise Wrong(f"--port takes a number from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _open_browser(link: str) -> None:
+    """Have the link opened, which is good once: who sees our words, sees it used."""
+    import webbrowser
+
+    if not webbrowser.open(link):
+        talk("no browser was found: open the link by hand")
+
+
 # ---- words in
 
 COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
@@ -3718,6 +3793,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "status": (STATUS, status),
     "list": (LIST, list_),
     "top": (TOP, top),
+    "web": (WEB, web),
     "show": (SHOW, show),
     "logs": (LOGS, logs),
     "why": (WHY, why),
@@ -3749,7 +3825,7 @@ COMMANDS: dict[str, tuple[str, Callable[[dict], int]]] = {
     "doctor": (DOCTOR, doctor),
     "completion": (COMPLETION, completion),
 }
-LASTING = ("start", "restart", "run", "wait", "logs", "top", "events", "metrics")
+LASTING = ("start", "restart", "run", "wait", "logs", "top", "events", "metrics", "web")
 OTHER_NAMES = {"fsck": "doctor", "watch": "top"}
 INSTEAD = {  # what people try, and what does it
     "remove": ": queuectl rm forgets a job",

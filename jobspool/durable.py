@@ -380,6 +380,15 @@ def stamp_now(path: str | int, seconds: float) -> None:
         os.utime(path, follow_symlinks=isinstance(path, int))
 
 
+def link(path: str, spare: str) -> bool:
+    """Give the file the name `spare`, too, which is fresh; False where that can't be had. A link isn't followed."""
+    try:
+        os.link(path, spare, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
 def remove(path: str) -> bool:
     """Remove the file; return False if it was gone already."""
     try:

@@ -15,7 +15,7 @@ from signal import SIGKILL, SIGTERM
 from jobspool import claim as claims
 from jobspool import durable, process, recovery, retention, roster, schedule
 from jobspool.errors import JobExists, NoSuchJob, QueueError, TryAgain
-from jobspool.job import Job, iso, seconds, waits_until
+from jobspool.job import Job, iso, seconds, waits_until, written
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 
@@ -31,6 +31,7 @@ BEYOND_GRACE = 10.0  # seconds beyond a job's grace, in which its processes have
 MOST_ROUNDS = 10  # in which a job may move under our hands
 ROUND = 0.05  # seconds between two looks for processes
 EDITED = "edited by"  # begins the reason for which an editor holds a job
+UNDONE = "undone"  # what the journal says of a deed that is taken back
 OF_ONE_LIFE = ("attempts", "hold", "cancelled")  # words of a record that a copy doesn't have, and no editor shows
 
 
@@ -177,6 +178,53 @@ def replace(spool: Spool, job: Job, record: dict, held: str | None, settings: Se
         return {**record, **kept}
 
     _change(spool, job, (PENDING, FAILED, DONE, DEAD), changed, settings)
+
+
+def mend(spool: Spool, job: Job, record: dict, settings: Settings) -> None:
+    """Let the file that is no whole job say this, where it lies. Raises QueueError for a file that is never run as it is."""
+    path = spool.path(job.state, job.id)
+    if odd := _oddity(spool, job, settings):
+        raise QueueError(f"{job.id} is not edited: {odd}")
+    durable.replace(path, spool.spare(), written(record), spool.file_mode(settings))
+    spool.note("changed", [job.id], job.state, job.state, settings)
+
+
+def put_back(spool: Spool, before: Job, state: str, settings: Settings) -> None:
+    """Let the job, which a deed brought to `state`, be as it was before: there, saying that, from then on.
+
+    Raises QueueError where it has moved on, or runs.
+    """
+    job = spool.read(state, before.id)
+    if job is None:
+        raise NoSuchJob(f"{before.id} is no longer in {state}/: it can't be put back")
+    if before.state != state:
+        job = spool.move(job, before.state, reason=UNDONE)
+    if not _rewrite(spool, job, lambda _: before.record, settings, before.mtime):
+        try:
+            durable.stamp(spool.path(before.state, before.id), before.mtime)
+        except FileNotFoundError:
+            raise NoSuchJob(f"{before.id} is no longer in {before.state}/: somebody was quicker") from None
+    if before.state == state:
+        spool.note("changed", [job.id], state, state, settings, reason=UNDONE)
+
+
+def restore(spool: Spool, job: Job, content: bytes, mode: int) -> None:
+    """Let a job that was removed lie where it lay, with this content: on the disk on return. Raises JobExists."""
+    spare = spool.spare()
+    descriptor = durable.write_new(spare, content, mode)
+    try:
+        durable.stamp(descriptor, job.mtime)
+        durable.sync(descriptor)
+        with spool.noting("moved", job.id, None, job.state, reason=UNDONE):
+            durable.move(spare, spool.path(job.state, job.id))
+    except OSError as error:
+        durable.remove(spare)
+        if isinstance(error, FileExistsError):
+            raise JobExists(f"{spool.path(job.state, job.id)} is there by now") from None
+        raise
+    finally:
+        os.close(descriptor)
+    durable.sync_directory(spool.folder(job.state))
 
 
 def remove(spool: Spool, job: Job) -> None:

@@ -31,7 +31,7 @@ SMALLEST = 65_536  # bytes of a segment
 LEAST = SEGMENTS * SMALLEST  # bytes that are kept, if any: a reader may be a segment behind, and must not lose it
 PIECE = 1 << 18  # bytes that are read at one go
 LATE = 1.0  # seconds in which a line may still come from somebody who has a full segment locked
-BEGIN = b'{"time"'
+BEGIN = '{"time"'
 STATE = {None: "null", **{state: f'"{state}"' for state in STATES}}
 
 
@@ -64,6 +64,7 @@ def append(root: str, content: bytes, limit: int, mode: int) -> bool:
         os.close(descriptor)
 
 
+_decoder = json.JSONDecoder()
 _newest: dict[str, int] = {}  # by spool: the segment that was written to last
 
 
@@ -281,9 +282,10 @@ def _whole(descriptor: int, offset: int) -> bytes:
 
 def parsed(line: bytes) -> dict | None:
     """Return the event that the line tells, None where it is none. Half a line that a full disk left before it is passed over."""
-    for part in (line, line[max(0, line.rfind(BEGIN)) :]):
+    text = line.decode("utf-8", "replace")
+    for begin in (0, max(0, text.rfind(BEGIN))):
         try:
-            event = json.loads(part)
+            event, _ = _decoder.raw_decode(text, begin)
         except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and isinstance(event.get("job"), str) and isinstance(event.get("time"), str):

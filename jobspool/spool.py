@@ -253,7 +253,7 @@ class Spool:
 
     @contextmanager
     def noting(
-        self, event: str, id: str, source: str, target: str, settings: config.Settings | None = None, **what: object
+        self, event: str, id: str, source: str | None, target: str, settings: config.Settings | None = None, **what: object
     ) -> Iterator[None]:
         """Tell the journal that the job goes from one state to another, as is done meanwhile; if not, nothing stays told.
 

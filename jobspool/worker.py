@@ -79,7 +79,8 @@ class Worker:
         self.logs = Pair(spool, self.place.pid, spool.file_mode(self.settings))
         self.recorder = Recorder(self._cannot_record, self._listen, self._say)
         self.environment = process.own_environment()
-        self.spool.by = lambda: {"worker": self.place.name, "by": roster.WORKER}
+        self._by = {"worker": self.place.name, "by": roster.WORKER}
+        self.spool.by = lambda: self._by
         self.verbose = False  # whether the supervisor is told of starts, too
         self.tracer: Tracer | None = None
         self.leaving = False
@@ -299,7 +300,8 @@ class Worker:
     def _note_soon(self, event: str, id: str, source: str, target: str, **what: object) -> None:
         """Have a line for the journal, to be written with others before anybody is told."""
         if self.settings.journal_bytes:
-            self._unwritten.append(journal.lines(event, [id], source, target, self.spool.now(), {**what, **self.spool.by()}))
+            what.update(self._by)
+            self._unwritten.append(journal.lines(event, [id], source, target, self.spool.now(), what))
 
     def _write_journal(self) -> None:
         """Write the lines that wait. Where that can't be done they are lost; it is told, but for trouble that all others tell."""

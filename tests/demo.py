@@ -1,6 +1,7 @@
 """What `make demo` shows: real workers run real jobs through every state, and each must end where it should.
 
-Each command is printed before it runs, as a person would type it.
+Each command is printed before it runs, as a person would type it. `make demo WEB=1` goes on: workers and the page run until
+Ctrl-C, with a few jobs more, one of which has failed and is easily mended.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,16 @@ JOBS = (
     ("too-slow", ["sleep 60", "--timeout", "1", "--max-retries", "0"], "dead"),
     ("deaf", [DEAF, "--timeout", "1", "--max-retries", "0"], "dead"),
     ("no-shell", ["--", "printf", "%s\\n", "a file name.txt"], "done"),
+)
+
+# id, words after `queuectl enqueue --id ID`: what the page has to show
+REPORT = "echo 'the orders of November:'; sleep 1; wc -l orders/2026-11.cvs"
+FRAMES = 'for i in $(seq 100); do echo "frame $i"; echo "{\\"progress\\": $i}" > "$QUEUECTL_RESULT"; sleep 1; done'
+SHOWN = (
+    ("monthly-report", [REPORT, "--name", "the monthly report", "--max-retries", "1"]),
+    ("long", [FRAMES, "--name", "a film of 100 frames"]),
+    ("later", ["echo 'good morning'", "--delay", "1h"]),
+    ("colours", [r"for i in $(seq 16 231); do printf '\033[38;5;%dm%d\033[0m ' $i $i; done; echo"]),
 )
 
 
@@ -61,7 +73,7 @@ def main() -> int:
     run("queuectl dlq list")
     run("queuectl show fails-twice")
     run("queuectl logs fails-twice")
-    return judge()
+    return judge() or (show_page() if os.environ.get("WEB", "0") not in ("", "0") else 0)
 
 
 def bin_with_queuectl() -> Path:
@@ -88,6 +100,32 @@ def run(line: str, expect: int = 0) -> None:
     status = subprocess.run(line, shell=True, stdin=subprocess.DEVNULL).returncode
     if status != expect:
         raise SystemExit(f"demo: that ended with {status}, not {expect}")
+
+
+def show_page() -> int:
+    """Serve the page with workers behind it until Ctrl-C."""
+    say("Now in a browser. A few jobs more, of which one fails:")
+    orders = DEMO / "orders"
+    orders.mkdir()
+    (orders / "2026-11.csv").write_text("".join(f"{number},42.00\n" for number in range(1, 312)))
+    for id, words in SHOWN:
+        run(" ".join(map(quoted, ["queuectl", "enqueue", *words[1:], "--id", id, *words[:1]])))
+    run(
+        f"queuectl enqueue --batch film --array 1-30 {quoted('sleep $((QUEUECTL_ARRAY_INDEX % 5)).5; echo frame $QUEUECTL_ARRAY_INDEX')} | tail -n 1"
+    )
+    run("queuectl start --count 3 --detach")
+    say("Open the link. Why is there no monthly report? Mend its job, and try it again. Ctrl-C ends the page and the workers:")
+    print("$ queuectl web", flush=True)
+    page = subprocess.Popen(["queuectl", "web"], stdin=subprocess.DEVNULL)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return page.wait()
+    except KeyboardInterrupt:
+        page.terminate()
+        page.wait()
+        return 0
+    finally:
+        run("queuectl stop --now")
 
 
 def judge() -> int:

@@ -11,10 +11,19 @@ from kit import TOP
 LEVELS = (
     "cgroup channel durable errors machine process times trust", "states admission outlets traceparent", "job watch index filesystem trouble", "command config retry said stats journal tracer",
     "ledger", "spool", "names roster logs hooks arrivals size", "locks", "claim run recorder say", "recovery retention schedule service audit vital shown telling", "worker sight doctor hands follow events completion metrics exporter",
-    "supervisor here screen", "__init__", "queuectl",
+    "supervisor here screen", "web", "web.problems web.catalogue web.typed web.connection web.history", "web.live web.guard web.undos web.rows web.logfiles",
+    "web.deeds", "web.dead", "web.site", "web.looks web.search", "web.api", "web.openapi", "web.app", "web.serve", "__init__", "queuectl",
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
-FILES = {path.stem: path for path in [*TOP.glob("jobspool/*.py"), *TOP.glob("queuectl.py")]}
+
+
+def named(path):
+    """What a file's module is called here: errors, web.guard; a package inside by its name, web."""
+    inner = path.relative_to(TOP).with_suffix("").parts[1:] or (path.stem,)
+    return ".".join(inner[:-1] if len(inner) > 1 and inner[-1] == "__init__" else inner)
+
+
+FILES = {named(path): path for path in [*TOP.glob("jobspool/**/*.py"), *TOP.glob("queuectl.py")]}
 
 CHANGES = {  # of os
     "rename", "renames", "replace", "link", "symlink", "unlink", "remove", "rmdir", "removedirs", "mkdir", "makedirs", "mkfifo",
@@ -46,8 +55,9 @@ def imported(name):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            inner = {alias.name for alias in node.names} & set(LEVEL)
-            found |= inner if node.module == "jobspool" and inner else {node.module}
+            package = "" if node.module == "jobspool" else f"{node.module.removeprefix('jobspool.')}."
+            inner = {f"{package}{alias.name}" for alias in node.names} & set(LEVEL)
+            found |= inner if node.module.startswith("jobspool") and inner else {node.module}
     return {"__init__" if module == "jobspool" else module.removeprefix("jobspool.") for module in found}
 
 
@@ -118,6 +128,8 @@ def test_the_package_imports_nothing_that_only_workers_need():
 
 def test_the_house_is_seen_through():
     """The looks above find what they are to find: each on a module that has it."""
+    assert {"web.guard", "web.serve", "web", "__init__"} <= set(FILES)
+    assert {"web.app", "durable", "uvicorn"} <= imported("web.serve") and "web.dead" in imported("web.api")
     assert "watchdog.observers.inotify_c" in imported("watch")
     assert ("os._exit" in {text for _, text, _ in said("worker")}, "claim" in imported("run")) == (True, False)
     assert {"os.rename", "os.unlink", "os.utime"} <= {text for _, text, _ in said("durable")}

@@ -1,0 +1,239 @@
+"""Which jobs lie in which state, in memory and in the order in which they were added: a million of them cost no walk to look at.
+
+It is filled from the directories, once, and then kept: by what the journal tells, and by a look at each directory that has
+changed, the rarer the longer such a look takes. A key is a job's id, which begins with its time; where others chose the id, the
+time of its file stands before it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import threading
+import time
+from itertools import chain, islice
+
+from sortedcontainers import SortedList
+
+from jobspool.errors import AmbiguousJob, NoSuchJob
+from jobspool.job import id_of, iso, made_by_queue, new_id
+from jobspool.spool import ids_of
+from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from jobspool.spool import Spool
+
+RUN = 20_000  # keys that are sorted at one go: other threads get their turn between
+SELDOM = 50  # times as long as a look at a directory takes, until the next one at it; what moves is told by nobody else
+TOLD = 10  # times more seldom, where the journal tells what moves
+COARSE = 0.02  # seconds: a directory that changed so shortly before it was read may have changed behind that, too
+FEW = 50_000  # jobs of a state, of which a look tells which came and which went
+MOST_CANDIDATES = 20  # jobs that a handle may mean, and that are told
+PIECE = 2000  # keys that are taken at one go, to be searched
+SEP = "/"  # between the time and the id, in keys of ids that others chose: no id has it
+
+KINDS = {
+    (None, PENDING): "added",
+    (PENDING, PROCESSING): "claimed",
+    (FAILED, PENDING): "due",
+    **{(PROCESSING, state): "ended" for state in (DONE, FAILED, DEAD)},
+}
+
+
+class Catalogue:
+    """What lies where. `complete` is False until each directory was read once; `version` grows with each change.
+
+    One thread looks and applies; any may ask. What it tells may be a look old: who acts on it sees for himself.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.version = 0
+        self.complete = False
+        self._lists = {state: SortedList() for state in STATES}
+        self._lengths = dict.fromkeys(STATES, 0)  # before it is complete
+        self._keys: dict[str, str] = {}  # of ids that others chose
+        self._looked = dict.fromkeys(STATES, (0, 0.0, 0.0))  # the directory's mtime (ns), when it was read, how long that took
+        self._noted: list[dict] = []  # what was done here, to be told with the next look
+        self._lock = threading.Lock()
+
+    # ---- asking
+
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs are in each state."""
+        return {state: len(there) for state, there in self._lists.items()} if self.complete else dict(self._lengths)
+
+    def count(self, states: Iterable[str]) -> int:
+        """Return how many jobs are in these states."""
+        counts = self.counts()
+        return sum(counts[state] for state in states)
+
+    def page(self, states: tuple[str, ...], after: str | None, most: int, newest: bool = True) -> list[tuple[str, str]]:
+        """Return the keys and states of the next jobs behind the key `after`, at most so many, the newest first or the oldest."""
+        with self._lock:
+            each = [self._keys_in(state, after, newest) for state in states if self._lists[state]]
+            found = heapq.merge(*each, reverse=newest) if len(each) > 1 else chain(*each)
+            return list(islice(found, most))
+
+    def pieces(self, states: tuple[str, ...], after: str | None, newest: bool = True) -> Iterator[list[tuple[str, str]]]:
+        """Yield all of them, some at a time: what changes meanwhile is seen or not."""
+        while found := self.page(states, after, PIECE, newest):
+            yield found
+            after = found[-1][0]
+
+    def oldest(self, state: str, most: int) -> list[str]:
+        """Return the ids of the jobs of that state that were added first, at most so many."""
+        return [id_in(key) for key, _ in self.page((state,), None, most, newest=False)]
+
+    def meant(self, handle: str) -> str:
+        """Return the id of the one job that `handle` names: the id, or a part of it. Raises NoSuchJob, AmbiguousJob."""
+        part = id_of(handle) or handle
+        if part and SEP not in part and "\0" not in part:
+            if self.spool.state_of(part) is not None:
+                return part
+            fits = list(islice(self._having(part), MOST_CANDIDATES))
+            if len(fits) > 1:
+                raise AmbiguousJob(f"{part!r} fits several jobs: give more of the id", sorted(fits))
+            if fits:
+                return fits[0][1]
+        raise NoSuchJob(f"no job fits {handle!r} in {self.spool.root}: `queuectl list` shows them")
+
+    def _having(self, part: str) -> Iterator[tuple[str, str]]:
+        """Yield the states and ids of the jobs of which it is a part."""
+        for state in STATES:
+            for piece in self.pieces((state,), None):
+                yield from ((state, id) for key, _ in piece if part in key and part in (id := id_in(key)))
+
+    def _keys_in(self, state: str, after: str | None, newest: bool) -> Iterator[tuple[str, str]]:
+        there = self._lists[state]
+        keys = there.irange(None, after, (True, False), reverse=True) if newest else there.irange(after, None, (False, True))
+        return ((key, state) for key in keys)
+
+    # ---- keeping
+
+    def move(self, id: str, source: str | None, target: str | None) -> None:
+        """Know that the job has moved, from nowhere or to nowhere where that is None."""
+        key = self._key(id, target or source)
+        with self._lock:
+            if source is not None:
+                self._lists[source].discard(key)
+            if target is not None and key not in self._lists[target]:
+                self._lists[target].add(key)
+            self.version += 1
+        if target is None:
+            self._keys.pop(id, None)
+
+    def note(self, id: str, source: str | None, target: str | None) -> None:
+        """Know that we have just moved the job, and tell it with the next look."""
+        self.move(id, source, target)
+        if source != target:
+            self._noted.append(self._event(id, source, target))
+
+    def take(self, events: Iterable[dict]) -> None:
+        """Apply what the journal tells of, in its order."""
+        for event in events:
+            source, target = event.get("from"), event.get("to")
+            if source != target and {source, target} <= KNOWN:
+                self.move(event["job"], source, target)
+
+    def look(self, told: bool = False) -> list[dict]:
+        """Look at the directories that changed and are due; return as events what came or went unknown to us. Raises OSError.
+
+        The longer it takes to read a directory, the rarer that is done; still more so where moves are `told`.
+        """
+        clock, there = time.monotonic(), {}
+        for state in STATES:
+            mtime, at, took = self._looked[state]
+            due = clock >= at + took * (SELDOM * TOLD if told else SELDOM)
+            if not self.complete or (due and os.stat(self.spool.folder(state)).st_mtime_ns != mtime):
+                there[state] = self._list(state)
+                self._lengths[state] = len(there[state])
+        events = self._differences(there) if self.complete else []
+        self.take(events)
+        noted, self._noted = self._noted, []
+        for state, ids in there.items():
+            self._replace(state, ids)
+        self._note_cost(there.keys(), time.monotonic() - clock)
+        self.complete = True
+        return noted + events
+
+    def _list(self, state: str) -> list[str]:
+        """Read the directory and return the ids."""
+        begun = time.monotonic()
+        changed = os.stat(self.spool.folder(state)).st_mtime_ns
+        ids = ids_of(os.listdir(self.spool.folder(state)))
+        settled = time.time() - changed / 1e9 > COARSE
+        self._looked[state] = (changed if settled else 0, begun, 0.0)
+        return ids
+
+    def _note_cost(self, states: Iterable[str], took: float) -> None:
+        """Note how long it took to look at these: each is charged the same."""
+        for state in states:
+            mtime, at, _ = self._looked[state]
+            self._looked[state] = (mtime, at, took / len(states))
+
+    def look_anew(self) -> None:
+        """Let the next look be at all directories: what was told is not known."""
+        self._looked = dict.fromkeys(STATES, (0, 0.0, 0.0))
+
+    def _replace(self, state: str, ids: list[str]) -> None:
+        """Know that these lie in that state. Takes a second for a million, in which others are answered."""
+        known = self._lists[state]
+        if len(known) == len(ids) and len(ids) <= FEW and set(map(id_in, known)) == set(ids):
+            return
+        made = SortedList(in_order([self._key(id, state) for id in ids]))
+        with self._lock:
+            self._lists[state] = made
+            self.version += 1
+
+    def _differences(self, there: dict[str, list[str]]) -> list[dict]:
+        """Return what moved, as events, where few enough lie there that a person could follow."""
+        came, went = {}, {}
+        for state, ids in there.items():
+            known = self._lists[state]
+            if len(known) <= FEW and len(ids) <= FEW:
+                before, now = set(map(id_in, known)), set(ids)
+                came |= dict.fromkeys(now - before, state)
+                went |= dict.fromkeys(before - now, state)
+        ids = sorted(came.keys() | went.keys())
+        return [self._event(id, went.get(id) or self._known_in(id), came.get(id) or self.spool.state_of(id)) for id in ids]
+
+    def _known_in(self, id: str) -> str | None:
+        key = id if made_by_queue(id) else self._keys.get(id)
+        return next((state for state in STATES if key is not None and key in self._lists[state]), None)
+
+    def _event(self, id: str, source: str | None, target: str | None) -> dict:
+        kind = "removed" if target is None else KINDS.get((source, target), "moved")
+        return {"time": iso(self.spool.now()), "event": kind, "job": id, "from": source, "to": target}
+
+    def _key(self, id: str, state: str) -> str:
+        """Return what the id is sorted by."""
+        if made_by_queue(id):
+            return id
+        if (key := self._keys.get(id)) is None:
+            try:
+                found = os.lstat(self.spool.path(state, id))
+                came = min(found.st_mtime, found.st_ctime)
+            except OSError:
+                came = self.spool.now()  # RACE: it has moved on
+            key = self._keys[id] = f"{new_id(came, 0)}{SEP}{id}"
+        return key
+
+
+KNOWN = {None, *STATES}
+
+
+def id_in(key: str) -> str:
+    """Return the id that the key is of."""
+    return key.rpartition(SEP)[2]
+
+
+def in_order(keys: list[str]) -> list[str]:
+    """Return the keys, sorted: in runs, which are then merged two by two, so that no other thread waits for long."""
+    runs = [sorted(keys[i : i + RUN]) for i in range(0, len(keys), RUN)]
+    while len(runs) > 1:
+        runs = [sorted(runs[i] + (runs[i + 1] if i + 1 < len(runs) else [])) for i in range(0, len(runs), 2)]
+    return runs[0] if runs else []

@@ -1,0 +1,258 @@
+"""Serve the page until told to stop: the socket, the token's file, the signals, and how much it gives way to workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import stat
+from collections import namedtuple
+
+from uvicorn import Config, Server
+
+from jobspool import durable
+from jobspool.errors import QueueError, WrongValue
+from jobspool.web.app import make_app
+from jobspool.web.catalogue import Catalogue
+from jobspool.web.connection import Connection
+from jobspool.web.guard import Guard, Token, make_token
+from jobspool.web.live import Pulse
+from jobspool.web.site import Site
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jobspool.spool import Spool
+
+NICE = 10  # how much it gives way to what runs jobs
+FIRST_LOOK = 1.0  # seconds that the first look at the spool may take until the link is told
+LAST_WORDS = 0.5  # seconds for answers that are under way when it is told to stop
+TOKEN = "web.token"
+
+# host, port: where it listens, or socket: the path of a unix socket. hosts: further names that Host may say. token_file: None for
+# the usual one.
+Options = namedtuple("Options", "host port socket hosts read_only behind_proxy token_file version")
+
+
+def serve(spool: Spool, options: Options, tell: Callable[[str, str], None]) -> None:
+    """Serve the spool's page until SIGTERM or SIGINT. `tell` is told the link, and one that is good once, when it can be asked.
+
+    Raises QueueError where it can't listen there, UnsafeSpool for a token that others can read.
+    """
+    path = options.token_file or token_path(spool)
+    make_token(path)
+    token = Token(path)
+    os.nice(NICE)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # bugs, with their tracebacks; not what strangers send
+    with _listening(options) as listener:
+        port = None if options.socket else listener.getsockname()[1]
+        guard = Guard(
+            token,
+            _hosts(options, port),
+            f"queuectl_{port or 'socket'}",
+            read_only=options.read_only,
+            behind_proxy=options.behind_proxy or bool(options.socket),
+        )
+        Serving(spool, guard, listener, options.version, lambda: tell(*_links(options, port, guard, token))).run()
+
+
+def _links(options: Options, port: int | None, guard: Guard, token: Token) -> tuple[str, str]:
+    host = "localhost" if options.socket else _host_in_link(options)
+    place = f"http://{host}" if port is None else f"http://{host}:{port}"
+    return f"{place}/login?token={token.value().decode()}", f"{place}/login?code={guard.new_code()}"
+
+
+class Serving(Server):
+    """uvicorn's server, which sleeps until a signal comes, and then ends at once: open streams are told to go."""
+
+    def __init__(self, spool: Spool, guard: Guard, listener: socket.socket, version: str, ready: Callable[[], None]) -> None:
+        catalogue = Catalogue(spool)
+        pulse = Pulse(catalogue, self._die)
+        self.site = Site(spool, catalogue, pulse, version=version, read_only=guard.read_only)
+        self._listener, self._ready = listener, ready
+        self._bug: BaseException | None = None
+        self._stop: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__(
+            Config(
+                make_app(self.site, guard),
+                http=Connection,
+                ws="none",
+                lifespan="off",
+                loop="asyncio",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                backlog=512,
+            )
+        )
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop. Raises what the reader of the journal died of."""
+        asyncio.run(self.serve([self._listener]))
+        if self._bug is not None:
+            raise self._bug
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let TERM and INT end it in order."""
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        yield
+
+    async def main_loop(self) -> None:
+        """Serve, until told to stop."""
+        pulse = self.site.pulse
+        pulse.start(self._loop)
+        await asyncio.wait([asyncio.ensure_future(pulse.first_look()), asyncio.ensure_future(self._stop.wait())],
+                           timeout=FIRST_LOOK, return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+        self._ready()
+        teller = asyncio.ensure_future(self._tell_of_workers())
+        await self._stop.wait()
+        teller.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End: nothing new is taken, streams end, and what is under way has a moment."""
+        for server in self.servers:
+            server.close()
+        self.site.pulse.end()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if self.server_state.tasks:
+            await asyncio.wait(list(self.server_state.tasks), timeout=LAST_WORDS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        self.site.end()
+
+    async def _tell_of_workers(self) -> None:
+        """Tell who listens when workers, or the pause, have changed."""
+        from jobspool.web.live import STATUS_EVERY
+        from jobspool.web.looks import status
+
+        before = None
+        while True:
+            await asyncio.sleep(STATUS_EVERY)
+            if self.site.undo.holds:
+                await self.site.do(self.site.undo.forget_old)
+            if not self.site.pulse.listeners:
+                continue
+            now = await self.site.work(status, self.site)
+            if before != (before := {word: value for word, value in now.items() if word != "counts"}):
+                self.site.pulse.tell("status", now)
+
+    def _die(self, bug: BaseException) -> None:
+        self._bug = bug
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+
+# ---- where it listens
+
+
+@contextlib.contextmanager
+def _listening(options: Options) -> Iterator[socket.socket]:
+    """Listen there, and leave nothing behind. Raises QueueError."""
+    if options.socket is None:
+        with _tcp(options.host, options.port) as listener:
+            yield listener
+        return
+    path = os.path.abspath(options.socket)
+    with _unix(path) as listener:
+        made = os.lstat(path)
+        try:
+            yield listener
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(made, os.lstat(path)):
+                    durable.remove(path)
+
+
+def _tcp(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise QueueError(f"can't listen at {host} port {port}: {error.strerror}: choose another by --port or --host") from None
+    return listener
+
+
+def _unix(path: str) -> socket.socket:
+    """Listen at a socket that only this user can use: who else may, chmod or chgrp says. One that nobody serves is replaced."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    _forget_dead_socket(path)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(path)
+    except OSError as error:
+        listener.close()
+        raise QueueError(f"can't listen at {path}: {error.strerror}") from None
+    finally:
+        os.umask(mask)
+    return listener
+
+
+def _forget_dead_socket(path: str) -> None:
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise QueueError(f"{path} is there already, and no socket: choose another by --socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            durable.remove(path)
+            return
+        except OSError as error:
+            raise QueueError(f"can't listen at {path}: {error.strerror}") from None
+    raise QueueError(f"somebody serves {path} already: choose another by --socket")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _host_in_link(options: Options) -> str:
+    if options.host in ("0.0.0.0", "::", ""):
+        return "localhost"
+    return f"[{options.host}]" if ":" in options.host else options.host
+
+
+def _hosts(options: Options, port: int | None) -> list[str]:
+    """Return what Host may say: names of this machine's own, with our port, and what --allow-host names, with any."""
+    for host in options.hosts:
+        if not host or any(each in host for each in "/ @\t") or host == "*":
+            raise WrongValue(f"--allow-host takes a name, as queue.example.org, or with a port; not {host!r}")
+    names = {"localhost", "127.0.0.1", "[::1]"}
+    if port is not None and options.host not in ("0.0.0.0", "::", ""):
+        names.add(_host_in_link(options))
+    own = {f"{name}:{port}" for name in names} if port is not None else {"localhost"}
+    return [*own, *(names if port == 80 else ()), *options.hosts]
+
+
+# ---- the token's file
+
+
+def token_path(spool: Spool) -> str:
+    """Return where the token lies: in the spool where that is this user's alone, else where only this user's files are."""
+    found = os.stat(spool.root)
+    if found.st_uid == os.geteuid() and not found.st_mode & (stat.S_ISGID | stat.S_IWGRP | stat.S_IWOTH):
+        return f"{spool.root}/{TOKEN}"
+    name = hashlib.sha256(os.fsencode(os.path.realpath(spool.root))).hexdigest()[:16]
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return f"{runtime or home}/queuectl/web-{name}.token"

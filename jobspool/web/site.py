@@ -1,0 +1,99 @@
+"""What all requests share: the spool, what is known of it, the threads that do what takes time, and answers for many."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from jobspool.errors import NoSuchJob
+from jobspool.job import Job
+from jobspool.web.dead import Reasons
+from jobspool.web.live import TICK
+from jobspool.web.undos import Undos
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobspool.spool import Spool
+    from jobspool.web.catalogue import Catalogue
+    from jobspool.web.live import Pulse
+
+LOOKING, DOING = 6, 32  # threads that read the spool for all who ask, and that change it: some wait until a job has ended
+MOST_ANSWERS = 64  # that are kept
+LASTS = 1.0  # seconds, for which an answer is given again while nothing changes: its words of time get old
+
+
+class Site:
+    """The spool, its catalogue and pulse, and what is remembered between requests."""
+
+    def __init__(self, spool: Spool, catalogue: Catalogue, pulse: Pulse, *, version: str, read_only: bool = False) -> None:
+        self.spool = spool
+        self.catalogue = catalogue
+        self.pulse = pulse
+        self.version = version
+        self.read_only = read_only
+        self.undo = Undos()
+        self.reasons = Reasons()
+        self._looking = ThreadPoolExecutor(LOOKING, "looking")
+        self._doing = ThreadPoolExecutor(DOING, "doing")
+        self._epoch = 0  # grows when answers are forgotten
+        self._answers: dict[object, tuple[int, float, bytes]] = {}  # version, when it was made (monotonic), and itself
+        self._making: dict[object, asyncio.Future] = {}
+
+    async def work(self, deed: Callable, *words: object, **more: object) -> object:
+        """Look at the spool in a thread, and return what that returns."""
+        return await asyncio.get_running_loop().run_in_executor(self._looking, partial(deed, *words, **more))
+
+    async def do(self, deed: Callable, *words: object) -> object:
+        """Change the spool in a thread, and return what that returns."""
+        return await asyncio.get_running_loop().run_in_executor(self._doing, partial(deed, *words))
+
+    def known(self, key: object) -> bytes | None:
+        """Return the answer that was made for the key, None where it is too old: nothing is made more often than every TICK."""
+        version, at, body = self._answers.get(key, (-1, 0.0, b""))
+        age = time.monotonic() - at
+        return body if age < TICK or (age < LASTS and version == self.catalogue.version) else None
+
+    async def answer(self, key: object, make: Callable[[], object]) -> bytes:
+        """Return what `make` returns, as JSON: made in a thread, once for all who ask, and given again while it is good."""
+        await self.pulse.fresh()
+        if (body := self.known(key)) is not None:
+            return body
+        making = self._making.get(key)
+        if making is None:
+            making = self._making[key] = asyncio.ensure_future(self._make(key, make))
+            making.add_done_callback(lambda _: self._making.pop(key, None))
+        return await asyncio.shield(making)
+
+    async def _make(self, key: object, make: Callable[[], object]) -> bytes:
+        version, epoch = self.catalogue.version, self._epoch
+        body = await self.work(lambda: json.dumps(make()).encode())
+        if len(self._answers) >= MOST_ANSWERS:
+            self._answers.clear()
+        if epoch == self._epoch:  # else somebody has changed what it tells of
+            self._answers[key] = (version, time.monotonic(), body)
+        return body
+
+    def forget(self) -> None:
+        """Give no answer again: something was just changed by who asks."""
+        self._epoch += 1
+        self._answers.clear()
+
+    def job(self, handle: str) -> Job:
+        """Return the job that is meant, as it lies there now. Raises NoSuchJob, AmbiguousJob."""
+        id = self.catalogue.meant(handle)
+        for _ in range(3):  # RACE: it moves between two looks
+            state = self.spool.state_of(id)
+            if state is not None and (job := self.spool.read(state, id)):
+                return job
+        raise NoSuchJob(f"{id} is no longer in {self.spool.root}")
+
+    def end(self) -> None:
+        """Begin nothing more, and leave nothing in tmp/."""
+        self.undo.forget_old(all_of_them=True)
+        for threads in (self._looking, self._doing):
+            threads.shutdown(wait=False, cancel_futures=True)

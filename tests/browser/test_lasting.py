@@ -1,0 +1,122 @@
+"""What lasts: ten thousand changes while somebody looks, a server that goes away and comes back, and two tabs."""
+
+from pathlib import Path
+
+from browser.window import Window, web
+from kit import comes_to, drop, let_pass, pool, until
+
+CHANGES = 10_000
+
+
+def test_ten_thousand_live_changes_freeze_nothing(window, spool):
+    """A job is added, claimed and ends: three changes each."""
+    window.open("/")
+    window.see("live", "#link")
+    window.run("witness.long.length = 0")
+    spool.add_many([{"command": "true"} for _ in range(CHANGES // 3 + 1)])
+    nodes = []
+    with pool(spool, 2):
+
+        def over():
+            nodes.append(window.run("return document.querySelectorAll('*').length"))
+            return len(list(Path(spool.root, "done").iterdir())) > CHANGES // 3
+
+        until(over, "all to be done", 60)
+        window.until(
+            lambda: (
+                window.run("return document.querySelector('.counts .done b').textContent").replace(",", "")
+                == str(CHANGES // 3 + 1)
+            ),
+            "the count",
+        )
+    assert max(nodes) < 2500
+    assert max(window.run("return witness.long") or [0]) < 250  # ms
+    window.open("/jobs")
+    window.until(lambda: window.count("tbody tr") == 50, "a page")
+
+
+def test_a_lost_link_is_told_and_found_again(driver, spool):
+    drop(spool, "before", {"command": "true"})
+    with web(spool) as served:
+        window = Window(driver, served)
+        window.open("/jobs")
+        window.see("before")
+        window.see("live", "#link")
+    window.forgiving = True
+    window.see("can't be reached", "#banner")
+    window.see("no link", "#link")
+    drop(spool, "meanwhile", {"command": "true"})
+    with web(spool, port=served.port):
+        window.see("live", "#link")
+        window.see("meanwhile", "tbody")
+        assert window.text("#banner") == ""
+        drop(spool, "afterwards", {"command": "true"})
+        window.see("afterwards", "tbody")
+        assert window.faults() == []
+        driver.get("about:blank")
+
+
+def test_a_page_that_is_let_out_says_how_to_get_in_again(driver, spool):
+    with web(spool) as served:
+        window = Window(driver, served)
+        window.open("/")
+        window.see("live", "#link")
+        window.forget()
+        window.forgiving = True
+        window.click(".now button", "Pause")
+        window.click("dialog button", "Pause")
+        window.see("isn't let in any more", "#banner")
+        assert not Path(spool.root, "paused").exists()
+        driver.get("about:blank")
+
+
+def test_what_is_done_in_one_tab_is_seen_in_the_other(window, spool):
+    drop(spool, "shared", {"command": "sleep 60"})
+    window.open("/job/shared")
+    window.see("pending", ".jobhead")
+    first = window.driver.current_window_handle
+    window.driver.switch_to.new_window("tab")
+    try:
+        window.open("/job/shared")
+        window.click(".acts button", "Hold")
+        window.click("dialog button[type=submit]")
+        window.see("held", ".jobhead")
+        second = window.driver.current_window_handle
+        window.driver.switch_to.window(first)
+        window.see("held", ".jobhead")
+        window.click(".acts button", "Release")
+        window.driver.switch_to.window(second)
+        window.see("pending", ".jobhead")
+    finally:
+        window.driver.close()
+        window.driver.switch_to.window(first)
+
+
+def test_a_page_that_nobody_sees_lets_its_link_go(window, spool):
+    window.open("/")
+    window.see("live", "#link")
+    window.run(
+        "Object.defineProperty(document, 'hidden', {value: true, configurable: true}); document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    drop(spool, "unseen", {"command": "true"})
+    window.see("1", ".counts .pending b")  # five seconds are left to it
+    let_pass(5.5)
+    drop(spool, "unseen-2", {"command": "true"})
+    let_pass(1)
+    assert window.text(".counts .pending b") == "1"
+    window.run(
+        "Object.defineProperty(document, 'hidden', {value: false, configurable: true}); document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    window.see("2", ".counts .pending b")
+
+
+def test_a_log_that_grows_fast_stays_bounded(window, spool):
+    gate = Path(spool.root, "gate")
+    job = spool.add(f"seq 300000; while [ ! -e {gate} ]; do sleep 0.05; done; seq 20; echo the end")
+    with pool(spool):
+        comes_to(spool, job.id, "processing")
+        window.open(f"/job/{job.id}")
+        window.see("300000", ".log")
+        gate.touch()
+        window.see("the end", ".log")
+        assert window.count(".ln") <= 4001

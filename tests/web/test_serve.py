@@ -1,0 +1,152 @@
+"""Where the page listens, and how it begins and ends."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from kit import QUEUECTL, TOP, queuectl, until
+from web.page import page
+
+
+def test_it_listens_where_it_is_told(spool):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    with page(spool, "--port", port) as web:
+        assert (web.port, web.get("/status").status) == (port, 200)
+        done = queuectl("web", "--port", port, spool=spool)
+        assert (done.returncode, "can't listen at 127.0.0.1" in done.stderr, "--port" in done.stderr) == (1, True, True)
+
+
+def test_a_socket_is_another_way_and_only_for_its_user(spool, tmp_path):
+    path = tmp_path / "web.sock"
+    with page(spool, "--socket", path) as web:
+        assert web.get("/status").status == 200
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert web.get("/status", auth={}).status == 401
+        assert web.get("/status", headers={"Host": "evil.example"}).status == 421
+        assert web.login()["Cookie"].startswith("queuectl_socket=")
+        done = queuectl("web", "--socket", path, spool=spool)
+        assert (done.returncode, "somebody serves" in done.stderr) == (1, True)
+    assert not path.exists()
+
+
+def test_a_socket_that_nobody_serves_is_replaced_and_anything_else_is_not(spool, tmp_path):
+    path = tmp_path / "web.sock"
+    with socket.socket(socket.AF_UNIX) as found:
+        found.bind(str(path))
+    with page(spool, "--socket", path) as web:
+        assert web.get("/status").status == 200
+    path.write_text("mine")
+    done = queuectl("web", "--socket", path, spool=spool)
+    assert (done.returncode, path.read_text()) == (1, "mine")
+
+
+def test_what_was_put_in_the_sockets_place_stays(spool, tmp_path):
+    path = tmp_path / "web.sock"
+    with page(spool, "--socket", path) as web:
+        path.unlink()
+        path.write_text("mine")
+        assert web.process.poll() is None
+    assert path.read_text() == "mine"
+
+
+def test_wrong_words_are_told(spool):
+    for words, said in (
+        (["--port", "x"], "--port takes a number"),
+        (["--port", "70000"], "--port takes a number"),
+        (["--socket", "a", "--port", "1"], "either --socket"),
+        (["--allow-host", "http://x/"], "--allow-host takes a name"),
+        (["--allow-host", "*"], "--allow-host takes a name"),
+    ):
+        done = queuectl("web", *words, spool=spool)
+        assert (done.returncode, said in done.stderr) == (2, True)
+
+
+def test_without_its_libraries_the_command_says_what_to_install(spool, tmp_path):
+    (tmp_path / "starlette.py").write_text("raise ModuleNotFoundError(\"No module named 'starlette'\", name='starlette')\n")
+    done = queuectl("web", spool=spool, env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, "pip install 'queuectl[web]'" in done.stderr) == (1, True)
+
+
+def test_no_other_command_imports_any_of_it(spool):
+    code = "import sys, queuectl; queuectl.main(['list', '--spool', sys.argv[1]]); print([m for m in sys.modules if 'web' in m or m in %r])"
+    heavy = ("starlette", "uvicorn", "httptools", "sortedcontainers", "asyncio")
+    done = subprocess.run(
+        [sys.executable, "-c", code % (heavy,), spool.root], capture_output=True, text=True, cwd=TOP, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_link_is_all_that_is_said_in_a_pipe(web):
+    assert web.link.startswith(f"http://127.0.0.1:{web.port}/login?token=")
+
+
+def test_open_shows_a_link_that_is_good_once(spool, tmp_path):
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/asked\n')
+    browser.chmod(0o755)
+    with page(spool, "--open", env={**os.environ, "BROWSER": f"{browser} %s"}) as web:
+        asked = Path(tmp_path, "asked")
+        link = until(lambda: asked.exists() and asked.read_text().strip(), "the browser")
+        assert web.token not in link
+        path = link.removeprefix(f"http://127.0.0.1:{web.port}")
+        assert [web.ask("GET", path, auth={}).status for _ in range(2)] == [303, 403]
+
+
+def test_it_gives_way_to_those_who_run_jobs(web):
+    assert os.getpriority(os.PRIO_PROCESS, web.process.pid) == 10
+
+
+def test_the_page_is_the_same_document_at_each_of_its_paths(web):
+    pages = [
+        web.ask("GET", path) for path in ("/", "/jobs", "/job/x", "/job/%FF", "/dead", "/add", "/groups", "/jobs?state=dead")
+    ]
+    assert {answer.status for answer in pages} == {200}
+    assert len({answer.body for answer in pages}) == 1
+    assert pages[0].headers["content-type"] == "text/html; charset=utf-8"
+    assert web.ask("GET", "/nix").status == 404
+
+
+def test_static_files_are_asked_for_again_and_not_sent_again(web):
+    first = web.ask("GET", "/static/index.html", auth={})
+    again = web.ask("GET", "/static/index.html", auth={}, headers={"If-None-Match": first.headers["etag"]})
+    assert (first.status, first.headers["cache-control"], again.status) == (200, "no-cache", 304)
+
+
+def test_a_spool_that_goes_and_comes_back_is_served_again(web, spool):
+    spool.add("true", id="x")
+    until(lambda: web.get("/status").json["counts"]["pending"], "the look")
+    os.rename(spool.root, f"{spool.root}.away")
+    until(lambda: web.get("/status").status != 200 or web.get("/status").json["trouble"], "the trouble")
+    os.rename(f"{spool.root}.away", spool.root)
+    told = until(lambda: (answer := web.get("/status")).status == 200 and not answer.json["trouble"] and answer.json, "the spool")
+    assert told["counts"]["pending"] == 1
+
+
+def test_two_pages_of_one_spool_know_what_the_other_did(spool, tmp_path):
+    with page(spool) as one, page(spool) as other:
+        assert one.token == other.token
+        one.put("/jobs/x", {"command": "true"})
+        assert until(lambda: other.get("/jobs").json["jobs"], "the job")[0]["id"] == "x"
+        other.post("/jobs/x/cancel")
+        until(lambda: one.get("/jobs/x").json["row"]["state"] == "dead", "the other's deed")
+
+
+def test_a_thousand_things_asked_at_once_are_answered(web, spool):
+    from concurrent.futures import ThreadPoolExecutor
+
+    spool.add_many([{"command": "true"}] * 200)
+    until(lambda: web.get("/status").json["counts"]["pending"] == 200, "the look")
+    paths = ["/status", "/jobs?limit=50", "/jobs?q=true&limit=5", "/dead/groups", "/rates"]
+    with ThreadPoolExecutor(32) as threads:
+        answers = list(threads.map(lambda number: web.get(paths[number % 5]).status, range(1000)))
+    assert answers == [200] * 1000
+
+
+def test_it_starts_by_its_name_only(spool):
+    done = subprocess.run([*QUEUECTL, "web", "--help"], capture_output=True, text=True, check=True)
+    assert "--read-only" in done.stdout
