@@ -60,7 +60,15 @@ def test_waiting_makes_up_for_priority_where_the_setting_says_so(three):
 
 def test_one_is_added_of_fifty_at_once(spool, tmp_path):
     with pool(spool, 2):
-        line = [*QUEUECTL, "enqueue", f"until test -e {tmp_path}/go; do sleep 0.01; done", "--unique", "mail/42", "--spool", spool.root]
+        line = [
+            *QUEUECTL,
+            "enqueue",
+            f"until test -e {tmp_path}/go; do sleep 0.01; done",
+            "--unique",
+            "mail/42",
+            "--spool",
+            spool.root,
+        ]
         many = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(50)]
         said = [each.communicate(timeout=60)[0] for each in many]
         assert ({each.returncode for each in many}, set(said)) == ({0}, {"mail%2F42\n"})
