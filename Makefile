@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-TOOLS := mandoc:mandoc curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace chromium:chromium chromedriver:chromium-driver rsync:rsync nano:nano zsh:zsh fish:fish systemd-analyze:systemd
+TOOLS := mandoc:mandoc curl:curl mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs strace:strace rsync:rsync nano:nano zsh:zsh fish:fish systemd-analyze:systemd
+TOOLS += chromium:chromium chromedriver:chromium-driver
 MANUAL := man/queuectl.1 man/queuectl-spool.5 man/queuectl.conf.5 man/queuectl-metrics.7 man/queuectl-trace.7 man/queuectl-web.7
 # Out of the package, not with it: that starts a server, open to everybody.
 GET_PROMTOOL = (mkdir -p .tools && cd .tools && apt-get download -qq prometheus && \

@@ -9,7 +9,7 @@ import { Log } from "./log.js";
 import { mender } from "./mend.js";
 import { JobTable } from "./rows.js";
 import { complain } from "./toast.js";
-import { ago, counted, handle, number, printable, quoted } from "./words.js";
+import { ago, counted, handle, number, printable, quoted, sentence } from "./words.js";
 
 const LIMIT = 50;
 
@@ -27,7 +27,7 @@ export function open(main, { query, signal, go }) {
   const next = h("a.button", { hidden: true, rel: "next" }, `next ${LIMIT} »`);
   const note = h("p.quiet", { role: "status" });
   main.append(h("h1", { tabindex: -1 }, "Dead letter queue"), none,
-    h("div.workplace", {}, h("nav", { "aria-label": "Reasons" }, groups), h("div", {}, bar, note, table.element, h("p.pages", {}, next)), panel));
+    h("div.workplace", {}, h("nav", { "aria-label": "Reasons" }, groups), h("div", {}, bar, note, panel, table.element, h("p.pages", {}, next))));
 
   let found = { groups: [] }, log = null, looked = null;
 
@@ -131,21 +131,26 @@ export function open(main, { query, signal, go }) {
     const button = (verb, label, what) => seen.actions?.some((each) => each.verb === verb && each.possible) && !live.readOnly && h("button", { type: "button", class: verb === "retry" ? "first" : verb === "rm" ? "danger" : "", onclick: what }, label, KEYS[verb] && h("kbd", { "aria-hidden": "true" }, KEYS[verb]));
     const doIt = (verb) => () => perform(row.id, seen.actions.find((each) => each.verb === verb), { record: seen.record, then: look });
     panel.replaceChildren(h("header", {}, h("h2", { tabindex: -1 }, h("bdi", name)), h("span.gap"), h("a.button", { href: pageOf(row.id) }, "all about it"), h("button.plain", { type: "button", "aria-label": "Close", onclick: () => { closePanel(); focusRow(row.id); } }, "✕")),
-      h("p.why", printable(seen.why)),
+      h("p.why", sentence(printable(seen.why))),
       h("pre.command", { tabindex: 0, role: "region", "aria-label": "Command" }, h("code", row.problem ? printable(seen.text) : printable(row.command))), place,
-      h("p.buttons", {}, button("retry", "Retry", doIt("retry")), button("edit", "Edit", () => mend(seen, place)), button("rm", "Remove", doIt("rm"))),
+      h("p.buttons.deeds", {}, button("retry", "Retry", doIt("retry")), button("edit", "Edit", () => mend(seen, place)), button("rm", "Remove", doIt("rm"))),
       holder);
     panel.hidden = false;
     for (const each of table.body.children) set(each, "aria-selected", null), each.classList.toggle("shown", each.dataset.key === row.id);
     panel.querySelector("h2").focus({ preventScroll: true });
-    panel.scrollIntoView({ block: "nearest" });
+    panel.scrollIntoView({ block: "start" });
     if (last) showLog(seen, last, holder);
   }
 
   function mend(seen, place) {
     if (place.firstChild) return place.querySelector("textarea").focus();
-    const close = () => place.replaceChildren();
-    place.replaceChildren(mender(seen, { done: (verb) => { close(); verb === "edit" ? show(seen.row.id) : look(); }, left: close }));
+    const deeds = panel.querySelector(".deeds");
+    const close = () => {
+      place.replaceChildren();
+      deeds.hidden = false;
+    };
+    deeds.hidden = true;
+    place.replaceChildren(mender(seen, { done: (verb) => { close(); verb === "edit" ? show(seen.row.id) : look(); }, left: () => { close(); deeds.querySelector("button")?.focus(); } }));
   }
 
   function showLog(seen, attempt, holder) {

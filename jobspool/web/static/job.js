@@ -9,7 +9,7 @@ import { mender } from "./mend.js";
 import { makeEvent } from "./overview.js";
 import { restate, stateMark } from "./rows.js";
 import { complain, speak } from "./toast.js";
-import { counted, handle, number, printable, printableLines, searchWord, size, span, timeOfDay, wholeTime } from "./words.js";
+import { counted, handle, number, printable, printableLines, searchWord, sentence, size, span, timeOfDay, wholeTime } from "./words.js";
 
 const MOST_ATTEMPTS = 50; // that show at once
 const OWN = new Set(["command", "argv", "attempts", "name"]);
@@ -242,7 +242,6 @@ export function open(main, { id, signal, go }) {
 
 const STREAM = { out: "output", err: "errors", log: "output and errors" };
 const shortened = (text) => (text.length > 120 ? `${text.slice(0, 120)}…` : text);
-const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "");
 
 function valueOf(word, value) {
   if (["after", "after_any", "after_fail"].includes(word)) return value.map((each) => h("a", { href: pageOf(each) }, h("bdi", handle(each))));

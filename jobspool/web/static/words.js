@@ -88,6 +88,9 @@ export function size(bytes) {
   return `${bytes} B`;
 }
 
+/** Return the words as a sentence. */
+export const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "");
+
 /** Return the word of a search, as `reason:"exit 2"`. */
 export const searchWord = (name, text) => `${name}:${/[\s"']/.test(text) ? `"${text.replaceAll('"', '\\"')}"` : text}`;
 
