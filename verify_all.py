@@ -442,8 +442,16 @@ def check(words, function):
     finally:
         if spool:
             spool.clean()
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
     return None
+
+
+def remove(folder):
+    """Remove all that lies there, also where the audit of a supervisor that was killed still writes there."""
+    deadline = time.monotonic() + PATIENCE
+    while os.path.exists(folder) and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.01)
 
 
 def main():

@@ -160,7 +160,17 @@ class Auditor:
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
+            self._remove_spares()
             self._pid = 0
+
+    def _remove_spares(self) -> None:
+        """Remove what the audit was writing when it was ended."""
+        try:
+            left = [name for name in os.listdir(f"{self._spool.root}/tmp") if name.startswith(f"{self._pid}-")]
+        except OSError:
+            return  # it was moved away, or the disk fails
+        for name in left:
+            durable.remove_if_possible(f"{self._spool.root}/tmp/{name}")
 
 
 def _weight(root: str) -> int:

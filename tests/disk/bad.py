@@ -75,15 +75,8 @@ def the_message(supervisor):
 
 
 def pool_ticks(supervisor):
-    """{pid: processor time} of the supervisor and its children that are workers: forks of it, as an audit is not."""
-    return {pid: ticks(pid) for pid in (supervisor.pid, *children(supervisor.pid)) if words_of(pid) == words_of(supervisor.pid)}
-
-
-def words_of(pid):
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return None  # RACE: it has just ended
+    """{pid: processor time} of the supervisor and its children that are workers."""
+    return {pid: ticks(pid) for pid in (supervisor.pid, *children(supervisor.pid))}
 
 
 @contextlib.contextmanager

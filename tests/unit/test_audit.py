@@ -1,7 +1,9 @@
 """What hands do comes to the journal, and what commands do is not taken for it."""
 
 import os
+import signal
 import time
+from pathlib import Path
 
 import pytest
 from kit import drop, mv
@@ -135,3 +137,13 @@ def test_an_older_record_that_a_newcomer_set_aside_is_not_by_hand(spool):
     spool.move(spool.find(spool.path("pending", "x")), "done")
     assert os.path.exists(spool.path("done", "x~1"))
     assert ("x~1", None, "done") not in audited(spool)[len(before) :]
+
+
+def test_an_audit_that_is_ended_leaves_nothing_that_it_was_writing(spool):
+    auditor = audit.Auditor(spool)
+    spool.add("true")
+    auditor.step(spool.settings(), time.monotonic() + 1000)
+    os.kill(auditor._pid, signal.SIGSTOP)
+    Path(spool.root, "tmp", f"{auditor._pid}-1").touch()
+    auditor.end()
+    assert os.listdir(f"{spool.root}/tmp") == []
