@@ -245,8 +245,12 @@ class Pulse:
         return [event for event in [*self._old_failures, *self._failures] if events.happened(event, since)]
 
 
+PEOPLE = ("command", "hand", "program")
+
+
 def _is_failure(event: dict) -> bool:
-    return event.get("to") in (FAILED, DEAD)
+    """Tell whether it says that a job failed: not that a person put it there, nor that a deed was taken back."""
+    return event.get("to") in (FAILED, DEAD) and (event.get("by") not in PEOPLE)
 
 
 def place(cursor: str) -> tuple[int, int]:

@@ -616,6 +616,8 @@ def test_the_last_hour_is_told(web, spool):
     until(lambda: sum(minute["done"] for minute in web.get("/rates").json["minutes"]), "the journal")
     told = web.get("/rates").json
     assert (len(told["minutes"]), sum(m["added"] for m in told["minutes"]), sum(told["durations"]["counts"])) == (61, 2, 2)
+    undo = web.post("/jobs/x/retry").json["undo"]
+    assert web.post(f"/undo/{undo}").json["done"] == 1  # which is no failure
     [group] = until(lambda: web.get("/failures").json["groups"], "the failure")
     assert (group["reason"], group["count"], group["examples"]) == ("exit 5", 1, ["x"])
     with page(spool) as later:  # it reads what was before it
