@@ -18,7 +18,9 @@ def pytest_cmdline_main(config):
     -n says otherwise. Tests that share what is made once for them keep together, in a group of xdist_group's.
     """
     option = config.option
-    if not hasattr(option, "numprocesses") or hasattr(config, "workerinput"):  # it is one of them
+    if hasattr(config, "workerinput"):
+        option.loadgroup = True  # it is one of them, which know no more than was typed
+    if not hasattr(option, "numprocesses") or hasattr(config, "workerinput"):
         return
     if option.numprocesses is None:
         option.numprocesses = AT_ONCE if are_many(config) else 0
