@@ -421,6 +421,23 @@ def records(spool):
     equal(json.loads(spool("stats", "--json").split("\n")[0])["done"], 1, "attempts that are told of")
 
 
+@promise("each change of state is in the journal, in order, and what hands do is told from what commands do")
+def journal(spool):
+    spool.add("x", "exit 1", "--max-retries", "0")
+    spool.start()
+    spool.comes_to("dead", "x")
+    os.rename(spool.root / "dead/x.json", spool.root / "done/x.json")
+    until(lambda: len(events := ways(spool)) == 4 and events, "all of its way")
+    by = ["command", "worker", "worker", "hand"]
+    states = [None, "pending", "processing", "dead", "done"]
+    equal(ways(spool), list(zip(states, states[1:], by, strict=False)), "its way")
+
+
+def ways(spool):
+    found = [json.loads(line) for line in spool("events", "--json", "x").splitlines()]
+    return [(event["from"], event["to"], event["by"]) for event in found]
+
+
 @promise("a spool is for its owner alone, and one that anyone may write to is refused")
 def modes(spool):
     spool.add("x", "true")

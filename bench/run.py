@@ -17,7 +17,7 @@ from bench.place import Place
 from bench.report import Report
 from bench.row import Failed, Row
 
-MODULES = ("drains", "adding", "ordering", "reacting", "many", "idle", "printing", "wide")
+MODULES = ("drains", "adding", "ordering", "watched", "reacting", "many", "idle", "printing", "wide")
 BENCH = os.path.dirname(os.path.abspath(__file__))
 RESULTS = f"{BENCH}/results"
 TRIES = f"{RESULTS}/tries"  # of runs that are quick, or not of all: they never take the place of whole ones

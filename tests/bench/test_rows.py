@@ -2,11 +2,12 @@
 
 import os
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
-from bench import adding, idle, many, ordering, ours, printing, reacting, stock, wide
+from bench import adding, idle, many, ordering, ours, printing, reacting, stock, watched, wide
 from bench.note import Note
 from bench.place import Place
 from bench.pool import Pool, came, percentile
@@ -210,3 +211,19 @@ def test_the_percentile_is_one_of_the_values():
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert percentile([float(number) for number in range(1, 101)], 0.99) == 99.0
     assert percentile([1.0], 0.99) == 1.0
+
+
+def test_watched(place, monkeypatch):
+    monkeypatch.setattr(watched, "FEW_JOBS", 40)
+    monkeypatch.setattr(watched, "PAGES", 3)
+    monkeypatch.setattr(watched, "crowd", partial(watched.crowd, pages=3, often=50))
+    rows = measured(watched, place)
+    assert (rows.keys(), "answers a second came" in rows["watched-page"].note) == ({"watched-journal", "watched-page"}, True)
+
+
+def test_a_crowd_is_answered(place):
+    root, answers = ours.spool(place.fresh("watched"), "never"), []
+    with watched.crowd(root, answers, pages=5, often=100):
+        ours.fill(root, ["true"] * 20)
+        ours.drain(root, 1)
+    assert answers[0] > 10

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kit import drop, mv
 
-from jobspool import audit, hands, journal, ledger
+from jobspool import audit, durable, hands, journal, ledger
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,47 @@ def test_what_is_told_while_the_directories_are_listed_is_not_by_hand(spool, mon
     assert audited(spool) == []
 
 
+def test_what_a_supervisor_tells_while_it_is_looked_at_is_not_told_twice(spool, monkeypatch):
+    settled = audit._has_settled
+
+    def looked(spool, id, *more):
+        spool.note("added", [id], None, "pending", by="hand")  # as arrivals.py does
+        return settled(spool, id, *more)
+
+    monkeypatch.setattr(audit, "_has_settled", looked)
+    drop(spool, "x", {"command": "true"})
+    assert audited(spool) == [("x", None, "pending")]
+
+
+def told(spool):
+    return [(event["event"], event["from"], event["to"]) for event in journal.Reader(spool.root).read() if event["job"]]
+
+
+def test_an_add_is_told_before_it_is_done(spool, monkeypatch):
+    """Else its claim might be told first, and a supervisor take it for a file that hands dropped."""
+    rename, seen = durable.move_own, []
+    monkeypatch.setattr(durable, "move_own", lambda *paths: seen.extend(told(spool)) or rename(*paths))
+    spool.add("true")
+    assert seen == [("added", None, "pending")]
+
+
+def test_what_goes_to_pending_is_told_before_it_is_done_and_all_else_behind(spool):
+    drop(spool, "x", {"command": "true"}, "failed")
+    with spool.noting("due", "x", "failed", "pending"):
+        assert told(spool) == [("due", "failed", "pending")]
+    with spool.noting("moved", "x", "pending", "done"):
+        assert len(told(spool)) == 1
+    assert told(spool)[1:] == [("moved", "pending", "done")]
+
+
+def test_a_move_that_could_not_be_made_is_taken_back(spool):
+    drop(spool, "x", {"command": "true"}, "failed")
+    for target in ("pending", "done"):
+        with pytest.raises(PermissionError), spool.noting("moved", "x", "failed", target):
+            raise PermissionError
+    assert told(spool) == [("moved", "failed", "pending"), ("back", "pending", "failed")]
+
+
 def test_in_a_spool_that_had_no_journal_it_begins_with_what_is_there(spool):
     spool.add("true", id="x")
     drop(spool, "y", {"command": "true"}, "done")
@@ -118,8 +159,6 @@ def test_a_spool_in_which_nothing_changed_is_not_listed_again(spool, monkeypatch
 
 
 def test_only_one_audit_is_made_at_a_time(spool):
-    from jobspool import durable
-
     lock = durable.open_to_append(f"{spool.root}/{audit.LOCK}", 0o600)
     assert durable.lock(lock)
     assert audit.audit(spool) is None

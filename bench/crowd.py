@@ -1,0 +1,60 @@
+"""Many who look at a page at once: so many open pages, and so many requests a second, from one process that takes little itself.
+
+`python -m bench.crowd LINK PAGES RATE` says "open" once the pages are, and at SIGTERM how many answers came, in how many seconds,
+and how many changes the pages were told of.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from urllib.parse import parse_qs, urlsplit
+
+EVERY = 0.02  # seconds between requests, several of which leave at one go
+PATHS = (b"/api/v1/status", b"/api/v1/jobs?limit=50")
+ANSWER, CHANGE = b"HTTP/1.1 200", b"event: change"
+PIECE = 1 << 20
+NICE = 19  # who looks gives way to what runs
+
+
+def main(link: str, pages: int, rate: int) -> None:
+    os.nice(NICE)
+    stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
+    where = urlsplit(link)
+    token = parse_qs(where.query)["token"][0].encode()
+    streams = [_ask(where, b"/api/v1/events", token, b"Accept: text/event-stream\r\n") for _ in range(pages)]
+    asker = socket.create_connection((where.hostname, where.port))
+    request = [_request(where, path, token) for path in PATHS]
+    print("open", flush=True)
+    answers = changes = sent = 0
+    begun = time.monotonic()
+    while not stop:
+        due = int((time.monotonic() - begun) * rate)
+        if due > sent and sent - answers < rate:  # a server that is behind is not buried
+            asker.sendall(b"".join(request[number % len(PATHS)] for number in range(sent, due)))
+            sent = due
+        ready, _, _ = select.select([asker, *streams], [], [], EVERY)
+        for each in ready:
+            piece = each.recv(PIECE)
+            answers += piece.count(ANSWER)
+            changes += piece.count(CHANGE)
+    print(answers - pages, time.monotonic() - begun, changes, flush=True)
+
+
+def _ask(where: object, path: bytes, token: bytes, more: bytes) -> socket.socket:
+    end = socket.create_connection((where.hostname, where.port))
+    end.sendall(_request(where, path, token, more))
+    return end
+
+
+def _request(where: object, path: bytes, token: bytes, more: bytes = b"") -> bytes:
+    return b"GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n%s\r\n" % (path, where.netloc.encode(), token, more)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

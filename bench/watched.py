@@ -1,0 +1,78 @@
+"""Rows of being looked at: what the journal costs, and a page that many look at."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench import ours
+from bench.row import Row, alternate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.place import Place
+
+JOBS, FEW_JOBS = 10_000, 500
+ROUNDS, FEW_ROUNDS = 5, 2
+WORKERS = 2
+COMMAND = "true"
+PAGES, RATE = 100, 1000  # open pages, and requests a second
+TO_END = 30.0  # seconds that the page has
+
+
+def rows(place: Place, quick: bool) -> Iterator[Row]:
+    """Yield a drain with the journal beside one without, and one that a crowd looks at beside one that nobody does."""
+    jobs, rounds = (FEW_JOBS, FEW_ROUNDS) if quick else (JOBS, ROUNDS)
+    told = ours.spool(place.fresh("told"), "never")
+    untold = ours.spool(place.fresh("untold"), "never", journal_bytes=0)
+    found = alternate(rounds, partial(rate, told, jobs), partial(rate, untold, jobs))
+    what = f"drain of {jobs:,} jobs, {WORKERS} workers, fsync never, with the journal"
+    yield Row("watched-journal", what, "jobs/s", found[0], "without", found[1], at_least=0.97)
+    answers: list[float] = []
+    found = alternate(rounds, partial(_watched, told, jobs, answers), partial(rate, told, jobs))
+    what = f"the same, with {PAGES} open pages and {RATE:,} requests a second"
+    note = f"{sum(answers) / len(answers):,.0f} answers a second came"
+    yield Row("watched-page", what, "jobs/s", found[0], "nobody looks", found[1], at_least=0.95, note=note)
+
+
+def rate(root: str, jobs: int) -> float:
+    """Return the rate of a drain."""
+    ours.fill(root, [COMMAND] * jobs)
+    return jobs / ours.drain(root, WORKERS)
+
+
+def _watched(root: str, jobs: int, answers: list[float]) -> float:
+    with crowd(root, answers):
+        return rate(root, jobs)
+
+
+@contextlib.contextmanager
+def crowd(root: str, answers: list[float], pages: int = PAGES, often: int = RATE) -> Iterator[None]:
+    """Have a page that so many look at, for as long as the with block lasts; `answers` gets how many came a second."""
+    words = [ours.QUEUECTL, "--spool", root, "web"]
+    with _ended(subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=ours.ENVIRONMENT)) as page:
+        link = page.stdout.readline().strip()
+        look = [sys.executable, "-m", "bench.crowd", link, str(pages), str(often)]
+        with _ended(subprocess.Popen(look, stdout=subprocess.PIPE, text=True)) as lookers:
+            if lookers.stdout.readline() != "open\n":
+                raise RuntimeError("nobody could look at the page")
+            yield
+            lookers.send_signal(signal.SIGTERM)
+            count, seconds, _ = lookers.communicate(timeout=TO_END)[0].split()
+            answers.append(int(count) / float(seconds))
+
+
+@contextlib.contextmanager
+def _ended(program: subprocess.Popen) -> Iterator[subprocess.Popen]:
+    """See that the program has ended when the with block does."""
+    try:
+        yield program
+    finally:
+        program.terminate()
+        program.wait(TO_END)
+        program.stdout.close()
