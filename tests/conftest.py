@@ -7,6 +7,10 @@ from kit import new_spool, see
 from jobspool.sight import Sight
 
 AT_ONCE = 4  # processes that run tests: more than most machines' cores to spare, for most tests wait
+TOGETHER = (  # whose tests share what is made once for them, and takes its time
+    *("tests/browser/", "tests/chaos/", "tests/model/", "tests/powercut/", "tests/soak/"),
+    *("tests/drops/test_escapes.py", "tests/drops/test_names.py", "tests/web/test_openapi.py"),
+)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background, where tests may run, ignores Ctrl-C
 
@@ -15,17 +19,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 def pytest_cmdline_main(config):
     """Run AT_ONCE tests at once where whole folders are chosen; a few tests, or all where pytest-xdist is missing, one by one.
 
-    -n says otherwise. Tests that share what is made once for them keep together, in a group of xdist_group's.
+    -n says otherwise.
     """
     option = config.option
-    if hasattr(config, "workerinput"):
-        option.loadgroup = True  # it is one of them, which know no more than was typed
-    if not hasattr(option, "numprocesses") or hasattr(config, "workerinput"):
-        return
-    if option.numprocesses is None:
+    if getattr(option, "numprocesses", 0) is None and not hasattr(config, "workerinput"):  # nor is it one of them
         option.numprocesses = AT_ONCE if are_many(config) else 0
-    if option.dist == "no":
-        option.dist = "loadgroup"
 
 
 def are_many(config):
@@ -33,6 +31,19 @@ def are_many(config):
     option = config.option
     chosen = option.keyword or option.markexpr or option.usepdb or option.capture == "no"
     return not chosen and any(os.path.isdir(path) for path in config.args)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each process the next test when it has time, but the files of TOGETHER as one: groups need marks that pytest 9.2 drops."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return file if file.startswith(TOGETHER) else nodeid
+
+    return Scheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.fixture

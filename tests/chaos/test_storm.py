@@ -9,7 +9,6 @@ from chaos.witness import FEW, Line, longest_pause, wrongs
 from jobspool import Job
 
 SEED = int(os.environ.get("SEED", 1))
-of_one_storm = pytest.mark.xdist_group("storm")
 
 
 @pytest.fixture(scope="module")
@@ -18,17 +17,14 @@ def report():
     return storm(22, SEED)
 
 
-@of_one_storm
 def test_nothing_is_lost_nothing_runs_twice_and_tries_stay_in_bounds(report):
     assert report.wrong == []
 
 
-@of_one_storm
 def test_the_pools_go_on_by_themselves(report):
     assert (report.pause < SOON, report.stay < 3 * SOON) == (True, True), (report.pause, report.stay)
 
 
-@of_one_storm
 def test_it_was_a_storm(report):
     assert min(report.kills, report.jobs, report.runs) > 50
     assert {"KILL worker", "KILL job", "KILL group", "TERM worker", "STOP worker"} <= set(report.blows)

@@ -20,8 +20,6 @@ BYTES = os.fsdecode(b"\x1b[31m\xff\x9b")
 RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 OWN = re.compile(r"\x1b\[[0-9;]*m")  # the colours of tables, on a terminal
 
-pytestmark = pytest.mark.xdist_group("escapes")
-
 
 @pytest.fixture(scope="module")
 def infested(tmp_path_factory):

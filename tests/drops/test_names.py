@@ -55,8 +55,6 @@ ODD = [
 TOO_LONG = ["n" * (LONGEST_ID + 1), "ü" * 125, "n" * 250, os.fsdecode(b"\xe9" * 250)]
 IGNORED = [".json", "..json", "...json", ". .json", ".-x.json", ".\n.json", "json", "x.JSON", "x.json ", "x.json\n", "x.json~", "\x1b[2J", "-", "--help", "#x.json#", "n" * 255]  # fmt: skip
 
-pytestmark = pytest.mark.xdist_group("names")
-
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):

@@ -17,8 +17,6 @@ from model.promises import AGAIN, FORGOTTEN, INVENTED, NO_REST, NOWHERE, OVERLAP
 from model.protocol import GAPS, Protocol
 from model.world import DEAD, DONE, FAILED, PENDING, PROCESSING, World
 
-pytestmark = pytest.mark.xdist_group("model")  # they share what is found
-
 # ---- every promise is kept
 
 WORLDS = {

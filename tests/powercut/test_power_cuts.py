@@ -10,7 +10,6 @@ from powercut.run import MEMORY
 
 STATES = 60  # of each file system; the long run tries thousands
 SEED = int(os.environ.get("SEED", 1))
-pytestmark = pytest.mark.xdist_group("power cuts")
 
 
 @pytest.fixture(scope="module", params=FILE_SYSTEMS)

@@ -12,7 +12,6 @@ from soak.long_run import SOON, soak
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", 22))
 SEED = int(os.environ.get("SEED", 1))
-of_one_run = pytest.mark.xdist_group("soak")
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +20,11 @@ def report():
     return soak(SECONDS, SEED)
 
 
-@of_one_run
 def test_nothing_grows_and_only_what_was_kept_long_enough_goes(report):
     assert report.wrong == []
     assert (report.restarts > 0, report.laid >= OLD_JOBS, report.runs > 100) == (True, True, True)
 
 
-@of_one_run
 def test_letting_go_of_thousands_does_not_stall_the_queue(report):
     assert report.pause < SOON
 
