@@ -25,23 +25,30 @@ class Arrivals:
     def __init__(self, spool: Spool, cursor: str, pending: Iterable[str]) -> None:
         self._spool = spool
         self._reader = journal.Reader(spool.root, cursor)
-        self._told = set(map(_written, pending))  # jobs that are pending, and that nobody has asked of yet
+        self._pending = set(map(_known_as, pending))  # jobs that are there, by what the journal tells
 
-    def read_along(self) -> None:
-        """Read what the journal has got since."""
+    def read_along(self) -> set[int]:
+        """Read what the journal has got since, and return the jobs that came to pending/ by what it tells."""
+        came = set()
         while (line := self._reader.line()) is not None:
             if TO in line:
-                self._told.add(_job_in(line))
+                job = hash(_job_in(line))
+                came.add(job)
+                self._pending.add(job)
             elif FROM in line:
-                self._told.discard(_job_in(line))
+                self._pending.discard(hash(_job_in(line)))
+        return came
 
     def tell(self, ids: Iterable[str], settings: Settings, source: str | None = None) -> None:
-        """Let the journal tell which of these jobs, just come to pending/, hands brought; from `source`, where that is known."""
-        self.read_along()
-        for id in ids:
-            if (job := _written(id)) in self._told:
-                self._told.discard(job)
-            elif os.path.lexists(self._spool.path(PENDING, id)):
+        """Let the journal tell which of these jobs, just come to pending/, hands brought; from `source`, where that is known.
+
+        They are looked at first: whoever brought one that is there has told it before, and it may have gone on since.
+        """
+        there = {_known_as(id): id for id in ids if os.path.lexists(self._spool.path(PENDING, id))}
+        told = self._pending & there.keys()
+        told |= self.read_along()
+        for job, id in there.items():
+            if job not in told:
                 self._tell(id, settings, source or self._came_from(id))
 
     def _tell(self, id: str, settings: Settings, source: str | None) -> None:
@@ -54,9 +61,9 @@ class Arrivals:
         return None if state is None or os.path.lexists(self._spool.path(state, id)) else state
 
 
-def _written(id: str) -> bytes:
-    """Return what _job_in() returns of that job's lines."""
-    return _job_in(journal.lines("", [id], None, None, 0.0, {}))
+def _known_as(id: str) -> int:
+    """Return what the job is known as here: there may be a million of them."""
+    return hash(_job_in(journal.lines("", [id], None, None, 0.0, {})))
 
 
 def _job_in(line: bytes) -> bytes:

@@ -16,7 +16,7 @@ import time
 from jobspool import durable, journal, ledger
 from jobspool.ledger import Ledger
 from jobspool.spool import Spool
-from jobspool.states import PENDING, STATES
+from jobspool.states import PENDING, PROCESSING, STATES
 from jobspool.trust import READ
 
 TYPE_CHECKING = False
@@ -32,6 +32,7 @@ EVERY = 15.0  # seconds between two audits that a supervisor has made, or longer
 SMALL = 1 << 20  # bytes of directories and journal that a supervisor audits itself when it starts
 CODE = "import sys; sys.path.insert(0, sys.argv[1]); from jobspool import audit; audit.audit_beside(sys.argv[2])"
 AT_ONCE = 250  # lines that are told at one go
+SLOW = 60.0  # seconds for a disk to record an outcome that is told already: until then its job is in processing/
 SETTLED = 1.0  # seconds in which whoever moved a job has written its line
 
 
@@ -234,7 +235,8 @@ def _has_settled(spool: Spool, id: str, source: str | None, target: str | None, 
         changed = os.lstat(spool.path(target, id)).st_ctime
     except FileNotFoundError:
         return False  # RACE: it has moved on
-    return target == PENDING or abs(time.time() - changed) > SETTLED
+    settled = SLOW if target == PROCESSING else SETTLED
+    return target == PENDING or abs(time.time() - changed) > settled
 
 
 def _tell(spool: Spool, settings: Settings, moves: list[tuple[str, str | None, str | None]], told: Callable[[], None]) -> None:
@@ -243,10 +245,17 @@ def _tell(spool: Spool, settings: Settings, moves: list[tuple[str, str | None, s
     for id, source, target in moves:
         ways.setdefault((source, target), []).append(id)
     for (source, target), ids in ways.items():
-        event = "added" if source is None else "removed" if target is None else "moved"
+        event, by = _deed(source, target)
         for start in range(0, len(ids), AT_ONCE):
-            spool.note(event, ids[start : start + AT_ONCE], source, target, settings, by=HAND)
+            spool.note(event, ids[start : start + AT_ONCE], source, target, settings, by=by)
             told()
+
+
+def _deed(source: str | None, target: str | None) -> tuple[str, str]:
+    """Return what was done, and by whom: into processing/ only a claim brings a job, so its worker died before its line."""
+    if target == PROCESSING:
+        return "claimed", "worker"
+    return "added" if source is None else "removed" if target is None else "moved", HAND
 
 
 def _correct(spool: Spool, settings: Settings, known: Known, book: Ledger) -> None:

@@ -3,9 +3,10 @@
 import json
 import signal
 import subprocess
+import threading
 
 import pytest
-from kit import QUEUECTL, comes_to, drop, mv, pool, queuectl, until
+from kit import PATIENCE, QUEUECTL, comes_to, drop, mv, pool, queuectl, until
 
 from jobspool import hands, journal
 
@@ -96,7 +97,10 @@ def test_where_it_is_switched_off_that_is_said(spool):
 def following(spool):
     words = ["events", "-f", "--json", "--after", journal.end(spool.root)]
     program = subprocess.Popen([*QUEUECTL, "--spool", spool.root, *words], stdout=subprocess.PIPE, text=True)
+    patience = threading.Timer(PATIENCE, program.kill)  # what never comes isn't waited for
+    patience.start()
     yield program
+    patience.cancel()
     program.kill()
     program.wait()
     program.stdout.close()

@@ -120,6 +120,25 @@ def test_a_move_that_could_not_be_made_is_taken_back(spool):
     assert told(spool) == [("moved", "failed", "pending"), ("back", "pending", "failed")]
 
 
+def test_an_outcome_that_a_slow_disk_has_not_recorded_yet_is_no_deed_of_hands(spool):
+    """A retry is told before it is recorded, and until then its file is where it was claimed, however long ago that was."""
+    drop(spool, "x", {"command": "true"}, "processing")
+    spool.note("claimed", ["x"], None, "processing")
+    spool.note("ended", ["x"], "processing", "failed")
+    time.sleep(2 * audit.SETTLED)
+    assert audited(spool) == []
+    mv(spool, "x", "processing", "failed")
+    assert audited(spool) == []
+
+
+def test_a_claim_whose_line_was_lost_is_told_as_one(spool, monkeypatch):
+    monkeypatch.setattr(audit, "SLOW", 0.01)
+    spool.add("true", id="x")
+    mv(spool, "x", "pending", "processing")
+    time.sleep(2 * audit.SETTLED)
+    assert (audited(spool), told(spool)[-1]) == ([], ("claimed", "pending", "processing"))
+
+
 def test_in_a_spool_that_had_no_journal_it_begins_with_what_is_there(spool):
     spool.add("true", id="x")
     drop(spool, "y", {"command": "true"}, "done")
