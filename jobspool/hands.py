@@ -192,17 +192,20 @@ def mend(spool: Spool, job: Job, record: dict, settings: Settings) -> None:
     spool.note("changed", [job.id], job.state, job.state, settings)
 
 
-def put_back(spool: Spool, before: Job, state: str, settings: Settings) -> None:
-    """Let the job, which a deed brought to `state`, be as it was before: there, saying that, from then on.
+def put_back(spool: Spool, before: Job, now: Job, settings: Settings) -> None:
+    """Let the job, which a deed made what it is `now`, be as it was before: there, saying that, from then on.
 
-    Raises QueueError where it has moved on, or runs.
+    Raises QueueError where it has moved on since, runs, or says something else by now: nobody's later change is taken back.
     """
+    state = now.state
     job = spool.read(state, before.id)
     if job is None:
         raise NoSuchJob(f"{before.id} is no longer in {state}/: it can't be put back")
+    if job.record != now.record:
+        raise QueueError(f"{before.id} has been changed since, or has run: it can't be put back")
     if before.state != state:
         job = spool.move(job, before.state, reason=UNDONE)
-    if not _rewrite(spool, job, lambda _: before.record, settings, before.mtime):
+    if not _rewrite(spool, job, lambda record: before.record if record == now.record else record, settings, before.mtime):
         try:
             durable.stamp(spool.path(before.state, before.id), before.mtime)
         except FileNotFoundError:

@@ -52,7 +52,7 @@ def do(site: Site, verb: str, handle: str, said: dict) -> dict:
 def way_back(before: Job, now: Job | None) -> list[Back]:
     """Return, in a list, how the job gets back to where it was; there is no way for what ran, or runs by now."""
     known = now is not None and PROCESSING not in (before.state, now.state) and not before.problem
-    return [Back(before, now.state)] if known else []
+    return [Back(before, now)] if known and len(now.attempts) == len(before.attempts) else []
 
 
 def seen_now(site: Site, job: Job) -> Job | None:
@@ -197,7 +197,7 @@ def _put_back(site: Site, back: Back, settings: Settings) -> None:
         _put_file_back(site, back)
     else:
         hands.put_back(site.spool, before, back.now, settings)
-    know(site, Job(before.id, back.now, {}, 0, 0) if back.now else None, before)
+    know(site, back.now, before)
 
 
 def _put_file_back(site: Site, back: Back) -> None:

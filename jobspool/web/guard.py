@@ -1,9 +1,9 @@
 """Who may ask: a token that only this user can read, and a page that no other site can speak for.
 
-The token lies in a file of mode 0600. Who brings it once, as the printed link does, gets a cookie, which is made of the token and
-is not it. Everything else here is against other sites in the same browser: a name of theirs that points to us (DNS rebinding) is
-not in Host's list; what they send with the cookie comes with their Origin, or says in Sec-Fetch-Site where it is from, and lacks
-a header that no site may send to another unasked.
+The token lies in a file of mode 0600. Who brings it once, as the printed link does, gets a cookie, which is made of the token, is
+not it, and is good until this page ends. Everything else here is against other sites in the same browser: a name of theirs that
+points to us (DNS rebinding) is not in Host's list; what they send with the cookie comes with their Origin, or says in
+Sec-Fetch-Site where it is from, and lacks a header that no site may send to another unasked.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ class Guard:
         self.behind_proxy = behind_proxy
         self._codes: dict[bytes, float] = {}
         self._proof = (b"", b"")  # the token, and what the cookie of it is
+        self._salt = secrets.token_bytes(32)  # it ends with us: whoever listens at our port then is sent it by a tab left open
 
     def refuse(self, scope: dict) -> Problem | None:
         """Return why the request is not answered, None where it is."""
@@ -192,7 +193,8 @@ class Guard:
         """Return what the cookie of the token says, b"" where there is no token."""
         token = self.token.value()
         if self._proof[0] != token:
-            self._proof = (token, hmac.digest(token, b"cookie of " + self.cookie, "sha256").hex().encode() if token else b"")
+            said = b"cookie of " + self.cookie + self._salt
+            self._proof = (token, hmac.digest(token, said, "sha256").hex().encode() if token else b"")
         return self._proof[1]
 
     def new_code(self) -> str:

@@ -14,7 +14,7 @@ MOST = 10_000  # jobs that can be put back by one undo
 MOST_OF_ALL = 50_000  # that are remembered
 MOST_BYTES = 67_108_864  # of the files that are remembered
 
-# before: the job as it was. now: the state it was brought to, None when it was removed. content, mode: of its file then.
+# before: the job as it was. now: as the deed left it, None when it was removed. content, mode: of its file then.
 # kept: its logs, as (path, where it is kept meanwhile).
 Back = namedtuple("Back", "before now content mode kept", defaults=(b"", 0o600, ()))
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from browser.window import Window, web
+from browser.window import Cable, Window, web
 from kit import comes_to, drop, let_pass, pool, until
 
 CHANGES = 10_000
@@ -37,22 +37,40 @@ def test_ten_thousand_live_changes_freeze_nothing(window, spool):
 
 def test_a_lost_link_is_told_and_found_again(driver, spool):
     drop(spool, "before", {"command": "true"})
-    with web(spool) as served:
+    with Cable() as cable, web(spool, "--allow-host", f"127.0.0.1:{cable.port}") as served:
+        cable.lay(served.port)
+        served.origin = f"http://127.0.0.1:{cable.port}"
         window = Window(driver, served)
         window.open("/jobs")
         window.see("before")
         window.see("live", "#link")
-    window.forgiving = True
-    window.see("can't be reached", "#banner")
-    window.see("no link", "#link")
-    drop(spool, "meanwhile", {"command": "true"})
-    with web(spool, port=served.port):
+        window.forgiving = True
+        cable.cut()
+        window.see("can't be reached", "#banner")
+        window.see("no link", "#link")
+        drop(spool, "meanwhile", {"command": "true"})
+        cable.lay(served.port)
         window.see("live", "#link")
         window.see("meanwhile", "tbody")
         assert window.text("#banner") == ""
         drop(spool, "afterwards", {"command": "true"})
         window.see("afterwards", "tbody")
         assert window.faults() == []
+        driver.get("about:blank")
+
+
+def test_a_page_that_was_started_anew_is_not_told_the_old_ones_secrets(driver, spool):
+    """Who listens at its port meanwhile is sent the cookie of a tab that was left open: it is of no use any more."""
+    with web(spool) as served:
+        window = Window(driver, served)
+        window.open("/")
+        window.see("live", "#link")
+    window.forgiving = True
+    with web(spool, port=served.port) as anew:
+        window.see("isn't let in any more", "#banner")
+        window = Window(driver, anew)
+        window.open("/")
+        window.see("live", "#link")
         driver.get("about:blank")
 
 

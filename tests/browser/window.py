@@ -6,8 +6,10 @@ import contextlib
 import http.client
 import os
 import re
+import socket
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 from kit import QUEUECTL, until
@@ -78,6 +80,51 @@ class Web:
             connection.close()
             self._cookie = dict(zip(("name", "value"), said.split(";")[0].split("=", 1), strict=True))
         return self._cookie
+
+
+class Cable:
+    """What a browser's connections go through, to be cut and laid again, at the same `port`."""
+
+    def __init__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._ends = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.cut()
+
+    def lay(self, port):
+        if self._listener is None:
+            self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._take, args=(self._listener, port), daemon=True).start()
+
+    def cut(self):
+        listener, self._listener = self._listener, None
+        for end in (listener, *self._ends):
+            with contextlib.suppress(OSError, AttributeError):
+                end.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError, AttributeError):
+                end.close()
+        self._ends = []
+
+    def _take(self, listener, port):
+        with contextlib.suppress(OSError):
+            while True:
+                near = listener.accept()[0]
+                far = socket.create_connection(("127.0.0.1", port))
+                self._ends += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+
+
+def _pump(source, target):
+    with contextlib.suppress(OSError):
+        while piece := source.recv(65536):
+            target.sendall(piece)
+        target.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

@@ -73,6 +73,17 @@ def test_what_hands_bring_to_pending_is_told_before_it_runs(spool):
     assert [event["by"] for event in lines(spool, "x")] == ["hand", "worker", "worker", "hand", "worker", "worker"]
 
 
+def test_two_supervisors_tell_a_deed_of_hands_once(spool):
+    for number in range(20):
+        drop(spool, f"before{number}", {"command": "true"})
+    with pool(spool), pool(spool):
+        for number in range(40):
+            drop(spool, f"x{number}", {"command": "true"})
+        until(lambda: len(spool.names("done")) == 60, "the end of all")
+        audit.audit(spool)
+    assert sorted(event["job"] for event in lines(spool) if event["event"] == "added") == sorted(spool.names("done"))
+
+
 def test_a_running_job_that_hands_take_away_and_bring_back_is_told(spool, tmp_path):
     spool.add(f"echo >> {tmp_path}/runs; sleep 1000", id="x")
     with pool(spool):

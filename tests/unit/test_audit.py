@@ -205,3 +205,38 @@ def test_an_audit_that_is_ended_leaves_nothing_that_it_was_writing(spool):
     Path(spool.root, "tmp", f"{auditor._pid}-1").touch()
     auditor.end()
     assert os.listdir(f"{spool.root}/tmp") == []
+
+
+def test_the_next_audit_comes_when_it_is_time_to_and_again_where_one_failed(spool):
+    auditor = audit.Auditor(spool, every=10.0)
+    for deed, clock, made in (("kill", 0.0, True), ("end", 11.0, True), ("end", 15.0, False), ("end", 22.0, False)):
+        auditor.step(spool.settings(), clock)
+        assert (auditor._pid > 0) is made, clock
+        if made and deed == "kill":
+            os.kill(auditor._pid, signal.SIGKILL)
+        if made:
+            os.waitid(os.P_PID, auditor._pid, os.WEXITED | os.WNOWAIT)
+            auditor.step(spool.settings(), clock)
+            assert auditor._pid == 0
+    spool.add("true")
+    auditor.step(spool.settings(), 33.0)
+    assert auditor._pid > 0
+    auditor.end()
+
+
+@pytest.mark.parametrize("known", ['{"looked": 5}', '{"cursor": "1:0", "looked": {"x": "y"}, "ids": {}}', "[]", "\0"])
+def test_what_is_known_may_be_garbage(spool, known):
+    spool.add("true", id="x")
+    with open(f"{spool.root}/{audit.KNOWN}", "w") as file:
+        file.write(known)
+    assert audited(spool) == []
+
+
+def test_a_job_that_came_back_by_hands_unseen_is_not_told_to_have_gone(spool):
+    """A supervisor has told that it came, and not from where."""
+    drop(spool, "x", {"command": "true"}, "done")
+    audited(spool)
+    mv(spool, "x", "done", "pending")
+    spool.note("added", ["x"], None, "pending", by="hand")
+    assert audited(spool) == [("x", None, "done"), ("x", None, "pending")]
+    assert audit.current(spool).counts == {"pending": 1, "processing": 0, "done": 0, "failed": 0, "dead": 0}

@@ -80,6 +80,65 @@ def test_what_is_no_event_is_passed_over(root, rubbish):
     assert jobs(journal.Reader(root).read()) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"event": "added", "from": [], "to": None},
+        {"event": "added", "from": {}, "to": "pending"},
+        {"event": "added", "to": "pending"},
+        {"event": "added", "from": "elsewhere", "to": None},
+        {"event": 7, "from": None, "to": None},
+        {"event": "counted", "from": None, "to": None},
+        {"event": "counted", "from": None, "to": None, "counts": {"pending": "1"}},
+        {"event": "counted", "from": None, "to": None, "counts": [1]},
+    ],
+    ids=str,
+)
+def test_an_event_that_is_none_of_ours_is_passed_over(root, odd):
+    put(root, "a")
+    with open(journal.path_of(root, 1), "ab") as file:
+        file.write(json.dumps({"time": "2026-11-24T10:15:30Z", "job": "q", **odd}).encode() + b"\n")
+    put(root, "b")
+    assert jobs(journal.Reader(root).read()) == ["a", "b"]
+
+
+def test_a_hole_of_gigabytes_is_passed_over_a_piece_at_a_time(root):
+    put(root, "a")
+    with open(journal.path_of(root, 1), "ab") as file:
+        file.truncate(40_000_000)
+        file.seek(0, 2)
+        file.write(b"\n")
+    put(root, "b", limit=1 << 40)
+    reader = journal.Reader(root)
+    assert jobs(reader.read()) == ["a", "b"]
+    assert (
+        max(len(journal._whole(os.open(journal.path_of(root, 1), os.O_RDONLY), offset)) for offset in (0, 1000))
+        <= journal.LONGEST
+    )
+
+
+@pytest.mark.parametrize("what", ["link", "file"])
+def test_what_lies_in_the_journals_place_is_left_alone(root, tmp_path, what):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "00000001.jsonl").write_text("precious\n")
+    os.symlink(victim, f"{root}/journal") if what == "link" else (tmp_path / "journal").write_text("precious\n")
+    for deed in (lambda: put(root, "a"), lambda: journal.trim(root, 0, "9:0")):
+        with pytest.raises(NotADirectoryError):
+            deed()
+    assert (victim / "00000001.jsonl").read_text() == "precious\n"
+
+
+def test_a_segment_has_its_mode_whatever_the_umask(root):
+    before = os.umask(0o077)
+    try:
+        journal._newest.clear()
+        journal.append(root, LINE, 1 << 30, 0o660)
+    finally:
+        os.umask(before)
+    assert os.stat(journal.path_of(root, 1)).st_mode & 0o777 == 0o660
+
+
 def test_a_segment_that_has_its_size_is_left_for_the_next(root):
     begun = [put(root, *["x" * 100] * 300, limit=0) for _ in range(5)]
     assert (journal.segments(root), begun) == ([1, 2, 3], [True, False, True, False, True])

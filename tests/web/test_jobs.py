@@ -478,6 +478,33 @@ def test_what_has_run_since_then_is_not_undone(web, spool):
     assert (told["done"], told["refused"][0]["id"], where(spool, "x")) == (0, "x", ["done"])
 
 
+def test_what_has_run_and_is_back_where_it_was_put_is_not_undone(web, spool):
+    """Its attempts since then would be lost."""
+    drop(spool, "x", {"command": "exit 1", "max_retries": 0}, "dead")
+    until(lambda: ids(web.get("/jobs")), "the look")
+    undo = web.post("/jobs/x/retry").json["undo"]
+    with pool(spool):
+        comes_to(spool, "x", "dead")
+    spool.move(spool.find("x"), "pending")
+    told = web.post(f"/undo/{undo}").json
+    assert (told["done"], "changed since" in told["refused"][0]["why"], len(spool.find("x").attempts)) == (0, True, 1)
+
+
+def test_a_later_change_is_not_taken_back(web, spool):
+    spool.add("true", id="x")
+    undo = web.ask("PATCH", "/api/v1/jobs/x", {"priority": 5}).json["undo"]
+    queuectl("edit", "x", spool=spool, env={"EDITOR": "sed -i s,true,other,"}, check=True)
+    assert (web.post(f"/undo/{undo}").json["done"], spool.find("x").command) == (0, "other")
+
+
+@pytest.mark.parametrize("state", ["pending", "failed", "done", "dead"])
+def test_a_removed_job_comes_back_in_any_state(web, spool, state):
+    drop(spool, "x", {"command": "true", "hold": "why"}, state)
+    until(lambda: ids(web.get("/jobs")), "the look")
+    undo = web.ask("DELETE", "/api/v1/jobs/x").headers["x-undo"]
+    assert (web.post(f"/undo/{undo}").json, where(spool, "x")) == ({"done": 1, "refused": []}, [state])
+
+
 def test_a_removed_job_comes_back_with_its_logs(web, spool):
     with pool(spool):
         spool.add("echo hallo; exit 1", id="x", max_retries=0)
