@@ -96,7 +96,7 @@ class Sight:
         self._to_look: list[str] = []  # those of them that are still to be looked at
         self.arrived: list[str] = []  # ids that came to pending/ while we looked, until somebody takes them
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()  # events that are still to be taken
-        self._seen_dead: OrderedDict[tuple[str, str], None] = OrderedDict()  # those in dead/: nobody waits for them
+        self._backlog: OrderedDict[tuple[str, str], None] = OrderedDict()  # what may wait for those: in dead/, or of a long scan
         self._odd: dict[tuple[str, str], str] = {}  # (state, id) of files that are never run, and why, as it was told
         self._linked: dict[tuple[str, str], int] = {}  # the same of what has links elsewhere, and its ctime (ns)
         self._refused: dict[tuple[str, str], int] = {}  # the same of what a claim refused, until the next scan
@@ -104,8 +104,8 @@ class Sight:
     def look_around(self, clock: float) -> None:
         """Take the events that came, scan if it is time to, and move what is due again."""
         for folder, name in self.watch.take():
-            (self._seen_dead if folder == self.spool.folder(DEAD) else self._seen)[folder, name] = None
-        for seen in (self._seen, self._seen_dead):
+            (self._backlog if folder == self.spool.folder(DEAD) else self._seen)[folder, name] = None
+        for seen in (self._seen, self._backlog):
             for _ in _slice():
                 if not seen:
                     break
@@ -161,7 +161,7 @@ class Sight:
 
     def seconds_to_sleep(self, clock: float) -> float:
         """Return for how long there will be nothing to see to, if no event comes."""
-        if self._seen or self._seen_dead or self.unfit or self._to_look:
+        if self._seen or self._backlog or self.unfit or self._to_look:
             return 0.0
         again = self.again.next()
         sleep = (self.scan_at if again is None else min(self.scan_at, again)) - clock
@@ -174,9 +174,7 @@ class Sight:
 
     def knows_nothing(self) -> bool:
         """Tell whether no job is known that waits."""
-        return len(self._index) == self._index.barred() and not any(
-            map(len, (self.again, self.unfit, self._seen, self._seen_dead))
-        )
+        return len(self._index) == self._index.barred() and not any(map(len, (self.again, self.unfit, self._seen, self._backlog)))
 
     def nothing_is_left(self) -> bool:
         """Look, and tell whether nothing lies there that runs or may run by itself; files that are never run don't count."""
@@ -517,7 +515,7 @@ class Sight:
             if time.monotonic() < until:
                 look(id)
             else:
-                self._seen[self.spool.folder(state), id + ENDING] = None  # while workers run what is known
+                self._backlog[self.spool.folder(state), id + ENDING] = None  # while workers run what is known, and what comes
         self._mtimes[state] = changed
 
     def _meet(self, id: str) -> None:
