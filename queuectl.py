@@ -771,7 +771,24 @@ def _log_form(words: dict) -> str:
             raise Wrong(f"{option} is one of {', '.join(known)}, not {words[option]!r}")
     if words["--log"] == "":
         raise Wrong("--log needs a target: stdout, stderr, a file, syslog or journald")
+    if words["--log"] is not None:
+        _check_target(words["--log"])
     return words["--log-format"] or "text"
+
+
+def _check_target(target: str) -> None:
+    """Raise Wrong for the name of a file that was hardly meant for one."""
+    from jobspool import telling
+
+    kind, known = target.partition(":")[0], (*telling.STREAMS, *telling.SOCKETS)
+    if kind in known or "/" in kind or "." in kind:
+        return
+    if target in telling.FORMS:
+        raise Wrong(f"--log says where: --log-format {target} is how; --log ./{target} is a file of that name")
+    import difflib
+
+    if near := ["stdout"] if target == "-" else difflib.get_close_matches(kind.lower(), known, 1, 0.75):
+        raise Wrong(f"--log {target}: did you mean {near[0]}? --log ./{target} is a file of that name")
 
 
 def _hinting(tell: Callable[[list[dict]], None]) -> Callable[[list[dict]], None]:
