@@ -45,7 +45,7 @@ def serve(spool: Spool, options: Options, tell: Callable[[str, str], None]) -> N
 
     Raises QueueError where it can't listen there, UnsafeSpool for a token that others can read.
     """
-    path = options.token_file or token_path(spool)
+    path = token_file(spool, options.token_file)
     make_token(path)
     token = Token(path)
     os.nice(NICE)
@@ -246,6 +246,16 @@ def _hosts(options: Options, port: int | None) -> list[str]:
 
 
 # ---- the token's file
+
+
+def token_file(spool: Spool, named: str | None) -> str:
+    """Return where the token lies: where that was `named`, in a directory that is there, else at its usual place."""
+    if named is None:
+        return token_path(spool)
+    path = os.path.abspath(named)
+    if not named or not os.path.isdir(os.path.dirname(path)):
+        raise WrongValue(f"--token-file {named}: there is no directory {os.path.dirname(path)}: make it, or name another")
+    return path
 
 
 def token_path(spool: Spool) -> str:

@@ -150,3 +150,15 @@ def test_a_thousand_things_asked_at_once_are_answered(web, spool):
 def test_it_starts_by_its_name_only(spool):
     done = subprocess.run([*QUEUECTL, "web", "--help"], capture_output=True, text=True, check=True)
     assert "--read-only" in done.stdout
+
+
+def test_a_tokens_file_in_no_directory_is_refused_and_none_is_made(spool, tmp_path):
+    done = queuectl("web", "--token-file", tmp_path / "nope" / "deeper" / "t", spool=spool)
+    assert (done.returncode, f"there is no directory {tmp_path}/nope/deeper" in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "nope").exists()
+
+
+def test_a_tokens_file_is_named_from_where_one_is(spool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with page(spool, token_file="token") as web:
+        assert web.get("/status").status == 200
