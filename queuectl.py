@@ -2397,12 +2397,13 @@ def _stats_row(row: dict) -> list[str]:
     return [row["name"], *counts, f"{row['per_hour']:g}", share, *times]
 
 
-EVENTS = """\
+EVENTS = f"""\
 Print what became of jobs: each change of state, in order, with its time, and by whom: a worker, a command, or by hand.
 
 Usage:
   queuectl events [options] [--] [<job>...]
 
+{WHICH}
 Options:
   -f --follow            Print what happens from now on, until Ctrl-C; behind what --since or --after asks for.
   --since=<age>          What happened within this time: 90s, 10m, 1h, 7d; an hour without it.
@@ -2429,7 +2430,11 @@ def events(words: dict) -> int:
         raise QueueError("the journal is switched off: queuectl config set journal_bytes 67108864 lets it be written")
     if words["--after"] is not None and not journal.is_cursor(words["--after"]):
         raise Wrong(f"--after takes a cursor, as 12:3456, that --json has printed, and not {words['--after']!r}")
-    ids = {find(spool, handle).id for handle in words["<job>"]}
+    _check_place(words)
+    jobs, refused = _found(spool, words, None)
+    ids = {job.id for job in jobs}
+    if words["<job>"] and not ids:
+        return 0  # nobody named one on stdin
     if not words["--follow"]:
         audit.catch_up(spool)
     cursor, moment = _from_where(spool, words)
@@ -2443,7 +2448,33 @@ def events(words: dict) -> int:
             if reader.lost:
                 reader.lost = False
                 talk("some events are missing here: they were older than what is kept")
+    _tell_of_refused(refused)
     return 0
+
+
+PLACES = ("--since", "--all", "--after")  # of which one says where events begin
+
+
+def _check_place(words: dict) -> None:
+    """Raise Wrong where the options say twice where events begin, or no file can hold how far we have come."""
+    given = [option for option in PLACES if words[option]]
+    if len(given) > 1:
+        raise Wrong(f"{' and '.join(given)}: give one of them, as each says where to begin")
+    if (path := words["--cursor-file"]) is None:
+        return
+    if given and given != ["--after"]:
+        raise Wrong(f"{given[0]} and --cursor-file: the file says where to begin; without it that is the oldest that is kept")
+    from jobspool import durable
+
+    spare = f"{path}.{os.getpid()}"
+    try:
+        if not path or os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        durable.remove(spare)  # of a process of our number that was killed
+        os.close(durable.write_new(spare, b""))
+        durable.remove(spare)
+    except OSError as error:
+        raise Wrong(f"--cursor-file {path}: it can't be written: {error.strerror}: name a file in a directory of yours") from None
 
 
 def _from_where(spool: Spool, words: dict) -> tuple[str | None, float]:
@@ -2451,9 +2482,11 @@ def _from_where(spool: Spool, words: dict) -> tuple[str | None, float]:
     from jobspool import events as looks
     from jobspool import journal
 
-    kept = _read_cursor(words["--cursor-file"]) if words["--cursor-file"] else None
-    if cursor := words["--after"] or kept:
-        return cursor, 0.0
+    path = words["--cursor-file"]
+    if words["--after"]:
+        return _in_the_past(spool, words["--after"]), 0.0
+    if path and (kept := _read_cursor(path)):
+        return kept, 0.0
     if words["--all"] or words["--cursor-file"]:
         return None, 0.0
     age = _age_in(words, "--since")
@@ -2461,6 +2494,16 @@ def _from_where(spool: Spool, words: dict) -> tuple[str | None, float]:
         return journal.end(spool.root), 0.0
     moment = time.time() - (3600.0 if age is None else age)
     return looks.since(spool, moment), moment
+
+
+def _in_the_past(spool: Spool, cursor: str) -> str:
+    """Return the cursor. Raises Wrong where the journal has not come so far."""
+    from jobspool import journal
+
+    end = journal.end(spool.root)
+    if [int(part) for part in cursor.split(":")] > [int(part) for part in end.split(":")]:
+        raise Wrong(f"--after {cursor}: that is to come, as the journal of {spool.root} ends at {end}: --all prints all of it")
+    return cursor
 
 
 def _read_all(reader: object) -> Iterator[list[dict]]:

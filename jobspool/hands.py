@@ -232,7 +232,7 @@ def restore(spool: Spool, job: Job, content: bytes, mode: int) -> None:
 
 
 def remove(spool: Spool, job: Job) -> None:
-    """Remove the job, and its logs if it is the last of its name. Raises QueueError where it runs or is a directory, NoSuchJob."""
+    """Remove the job, and its logs if it is the last of its name. Raises QueueError where it runs or is no file, NoSuchJob."""
     _refuse(job, (PENDING, FAILED, DONE, DEAD), "removed")
     try:
         found = os.lstat(path := spool.path(job.state, job.id))

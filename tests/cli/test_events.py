@@ -1,6 +1,7 @@
 """`queuectl events`: what it prints, follows, and where it goes on."""
 
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -79,12 +80,32 @@ def test_what_has_gone_before_it_was_read_is_told(spool, tmp_path):
         (["--after", "soon"], "cursor"),
         (["--since", "soon"], "--since takes a time"),
         (["--cursor-file", "/dev/null/x"], "Not a directory"),
+        (["--cursor-file", "/nonexistent/x"], "it can't be written: No such file or directory"),
+        (["--cursor-file", "/"], "it can't be written: Is a directory"),
+        (["--cursor-file", ""], "it can't be written"),
+        (["--cursor-file", "seen", "--since", "1h"], "--since and --cursor-file: the file says where to begin"),
+        (["--cursor-file", "seen", "--all"], "--all and --cursor-file: the file says where to begin"),
+        (["--after", "1:0", "--since", "1h"], "--since and --after: give one of them"),
+        (["--after", "1:0", "--all"], "--all and --after: give one of them"),
+        (["--all", "--since", "1h"], "--since and --all: give one of them"),
+        (["--after", "99:1"], "--after 99:1: that is to come, as the journal of "),
+        (["--after", "1:99999"], "ends at 1:"),
         (["nobody"], "no job fits"),
     ],
 )
-def test_what_can_not_be_meant_is_refused(spool, words, said):
-    done = queuectl("events", *words, spool=spool)
-    assert (done.returncode in (1, 2), done.stdout, said in done.stderr) == (True, "", True), done.stderr
+def test_what_can_not_be_meant_is_refused_before_anything_is_printed(spool, tmp_path, words, said):
+    spool.add("true", id="x")
+    done = queuectl("events", *words, spool=spool, cwd=tmp_path)
+    assert (done.returncode, done.stdout, said in done.stderr) == (1 if words == ["nobody"] else 2, "", True), done.stderr
+    assert os.listdir(tmp_path) == ["spool"]
+
+
+def test_ids_come_on_stdin_as_for_other_commands(spool):
+    for id in "xyz":
+        spool.add("true", id=id)
+    told = [queuectl("events", "-", spool=spool, stdin=stdin) for stdin in ("x\nz\n", "", "x\nnobody\n")]
+    assert [(len(each.stdout.splitlines()), each.returncode) for each in told] == [(2, 0), (0, 0), (1, 1)]
+    assert "nobody" in told[2].stderr
 
 
 def test_where_it_is_switched_off_that_is_said(spool):
