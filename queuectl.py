@@ -39,6 +39,7 @@ from jobspool.say import (
     progress_words,
     short,
     span,
+    took,
     tries,
     until,
     when,
@@ -2388,12 +2389,12 @@ def stats(words: dict) -> int:
 
 
 def _stats_row(row: dict) -> list[str]:
-    def took(value: float | None) -> str:
-        return "-" if value is None else span(value)
+    def said(value: float | None) -> str:
+        return "-" if value is None else took(value)
 
     share = "-" if row["failure_share"] is None else f"{row['failure_share'] * 100:.3g} %"
     counts = [str(row[word]) for word in ("attempts", "done", "failed", "dead")]
-    times = [took(row[word]) for word in ("duration_p50", "duration_p90", "duration_p99", "wait_p50", "wait_p99")]
+    times = [said(row[word]) for word in ("duration_p50", "duration_p90", "duration_p99", "wait_p50", "wait_p99")]
     return [row["name"], *counts, f"{row['per_hour']:g}", share, *times]
 
 
@@ -2550,10 +2551,13 @@ def _change_line(event: dict) -> str:
     return f"{clock}  {short(event['job']):<12}  {way:<25}  {_change_words(event)}".rstrip()
 
 
+MEASURED = (("waited", "waited"), ("duration", "after"))  # words of an event, and how a person is told
+
+
 def _change_words(event: dict) -> str:
     said = [f"attempt {event['attempt']}"] if "attempt" in event else []
     said += [str(event["reason"])] if event.get("reason") else [f"exit {event['exit']}"] if "exit" in event else []
-    said += [f"{word} {span(event[word])}" for word in ("waited", "duration") if isinstance(event.get(word), (int, float))]
+    said += [f"{how} {took(event[word])}" for word, how in MEASURED if isinstance(event.get(word), (int, float))]
     return ", ".join([*said, _by_whom(event)])
 
 
@@ -2616,7 +2620,9 @@ def _textfile_of(words: dict) -> str | None:
         return None
     path = os.path.abspath(given if given.endswith(".prom") else f"{given}/queuectl.prom")
     if not given or not os.path.isdir(os.path.dirname(path)):
-        raise Wrong(f"--textfile {given}: no such directory: name the one of node_exporter's --collector.textfile.directory")
+        ending = "" if given.endswith(".prom") else "; the name of a file has to end with .prom"
+        where = "the one of node_exporter's --collector.textfile.directory"
+        raise Wrong(f"--textfile {given}: no such directory: name {where}{ending}")
     return path
 
 
@@ -3256,8 +3262,8 @@ def _attempt_words(attempt: dict) -> str:
     used = f", cpu {attempt['cpu']:g} s, {attempt['memory'] / 1e6:.0f} MB" if {"cpu", "memory"} <= attempt.keys() else ""
     due = f", due {attempt['due'][:19]}Z" if attempt["verdict"] in ("failed", "snoozed") and "due" in attempt else ""
     began = str(attempt.get("started", "?"))[:19]
-    took = f"{how} after {span(attempt.get('duration', 0))}"
-    return f"{began}Z  {took}{used}: {attempt['verdict']}{due} ({attempt.get('worker', '?')})"
+    ended = f"{how} after {took(attempt.get('duration', 0))}"
+    return f"{began}Z  {ended}{used}: {attempt['verdict']}{due} ({attempt.get('worker', '?')})"
 
 
 def _logs(spool: Spool, job: Job) -> list[tuple[str, int]]:
@@ -4080,13 +4086,19 @@ def _typed(usage: str, words: list[str], options: list) -> set[str]:
             raise Wrong(f"{name} may be {' or '.join(o.longer for o in fits)}: write it out")
         if fits[0].argcount and not equals:
             if not rest or rest[0] == "--":
-                raise Wrong(f"{name} needs a value: {name} {fits[0].longer[2:].upper()}")
+                raise Wrong(f"{name} needs a value: {name} {_value_of(usage, fits[0])}")
             rest.pop(0)
         if fits[0].name in names and f"[{fits[0].name}=" not in usage:
             commas = f"; several stand with commas between: {fits[0].name} A,B" if fits[0].name in WITH_COMMAS else ""
             raise Wrong(f"{fits[0].name} is given twice{commas}")
         names.add(fits[0].name)
     return names
+
+
+def _value_of(usage: str, option: object) -> str:
+    """Return what the help calls the option's value, as it is typed: DIR, TARGET."""
+    found = re.search(rf"(?:{option.longer}|{option.short})[= ]<([\w-]+)>", usage)
+    return (found[1] if found else option.longer[2:]).upper()
 
 
 def _unknown_option(usage: str, words: list[str], name: str, options: list) -> str:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 from kit import PATIENCE, QUEUECTL, comes_to, drop, mv, pool, queuectl, until
@@ -35,6 +36,15 @@ def test_a_person_reads_what_happened_and_by_whom(spool):
         ["x", "dead", "->", "done"],
     ]
     assert (told[3][-2:], told[4][4:], "exit 3" in " ".join(told[2])) == (["(queuectl", "enqueue)"], ["by", "hand"], True)
+
+
+def test_how_long_it_took_is_said_as_other_commands_say_it(spool):
+    times = {"started": "2026-11-30T10:00:00Z", "ended": "2026-11-30T10:00:04.5Z", "duration": 4.5}
+    drop(spool, "x", {"command": "true", "attempts": [{"number": 1, **times, "exit": 0, "verdict": "done"}]}, "done")
+    what = {"attempt": 1, "exit": 0, "duration": 4.5, "by": "worker"}
+    spool.write_journal(journal.lines("ended", ["x"], "processing", "done", time.time(), what), spool.settings())
+    assert "exit 0, after 4.5 s, " in events(spool, "--all")[-1]
+    assert "exit 0 after 4.5 s" in queuectl("show", "x", spool=spool).stdout
 
 
 def test_jobs_and_times_can_be_chosen(spool):
