@@ -3821,10 +3821,10 @@ def web(words: dict) -> int:
         host, port, words["--socket"], hosts, words["--read-only"], words["--behind-proxy"], path, __version__
     )
 
-    def tell(link: str, once: str) -> None:
-        where = f"{os.path.abspath(words['--socket'])}: " if words["--socket"] is not None else ""
-        print(f"{where}{link}", flush=True)
+    def tell(where: str, link: str, once: str) -> None:
+        print(f"{where}: {link}" if where else link, flush=True)
         talk_to_person(f"serving {spool.root}: Ctrl-C ends it")
+        talk_to_person(f"the token lies in {serve.token_file(spool, path)}")
         if words["--open"]:
             _open_browser(once)
 

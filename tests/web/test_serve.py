@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from kit import QUEUECTL, TOP, queuectl, until
+from terminal import Terminal
 from web.page import page
 
 
@@ -83,6 +85,40 @@ def test_no_other_command_imports_any_of_it(spool):
 
 def test_the_link_is_all_that_is_said_in_a_pipe(web):
     assert web.link.startswith(f"http://127.0.0.1:{web.port}/login?token=")
+
+
+def test_the_link_has_the_name_that_others_reach_it_by(spool, tmp_path):
+    named = ("--allow-host", "queue.example.org:8443", "--allow-host", "other.example.org")
+    path = tmp_path / "web.sock"
+    with page(spool, "--socket", path, *named) as web:
+        assert web.link.startswith(f"{path}: https://queue.example.org:8443/login?token=")
+    with page(spool, "--behind-proxy", *named) as web:
+        assert web.link.startswith(f"127.0.0.1:{web.port}: https://queue.example.org:8443/login?token=")
+    with page(spool, *named) as web:
+        assert web.link.startswith(f"http://127.0.0.1:{web.port}/login?token=")
+
+
+@pytest.mark.parametrize(("host", "said"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("localhost", "localhost")])
+def test_the_link_of_all_addresses_has_one_that_no_other_user_can_listen_at(spool, host, said):
+    with page(spool, "--host", host) as web:
+        assert web.link.startswith(f"http://{said}:{web.port}/")
+
+
+def test_a_socket_is_asked_by_the_loopbacks_address_too(spool, tmp_path):
+    with page(spool, "--socket", tmp_path / "web.sock") as web:
+        assert web.link.startswith(f"{tmp_path}/web.sock: http://127.0.0.1/login?token=")
+        assert web.get("/status", headers={"Host": "127.0.0.1"}).status == 200
+
+
+def test_a_person_is_told_which_file_the_token_lies_in(spool, tmp_path):
+    for words, file in (([], f"{spool.root}/web.token"), (["--token-file", f"{tmp_path}/t"], f"{tmp_path}/t")):
+        terminal = Terminal(spool, "web", *words, columns=200)
+        try:
+            terminal.expect(f"the token lies in {file}")
+        finally:
+            terminal.program.terminate()
+            terminal.program.wait()
+            terminal.close()
 
 
 def test_open_shows_a_link_that_is_good_once(spool, tmp_path):
