@@ -862,11 +862,11 @@ def _supervise(spool: Spool, count: int, words: dict, report: Callable[[list[dic
 
 
 def _check_tracing(words: dict) -> None:
-    """Raise Wrong where spans are asked for and can't be delivered."""
+    """Raise Wrong where spans are asked for and can't be delivered, NotInstalled without what delivers them."""
     if words["--otel"]:
         from jobspool import tracer
 
-        if why := tracer.missing():
+        if why := tracer.unfit():
             raise Wrong(f"--otel: {why}")
 
 
