@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from json.encoder import encode_basestring_ascii
 
-from jobspool import journal
+from jobspool import audit, journal
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 
 TYPE_CHECKING = False
@@ -14,18 +15,23 @@ if TYPE_CHECKING:
     from jobspool.config import Settings
     from jobspool.spool import Spool
 
+BEGIN = b'{"time"'
 TO, FROM = b'"to": "pending"', b'"from": "pending"'
 HAND = "hand"
 CAME_FROM = {"done": DONE, "dead": DEAD, "failed": FAILED}  # by the verdict on its last attempt
 
 
 class Arrivals:
-    """What one supervisor knows of those who came. It reads along in the journal, from when these jobs were `pending`."""
+    """What one supervisor knows of those who came. It reads along in the journal, from when these jobs were `pending`.
 
-    def __init__(self, spool: Spool, cursor: str, pending: Iterable[str]) -> None:
+    Where that is None nobody knows who was there, and it isn't `complete`.
+    """
+
+    def __init__(self, spool: Spool, cursor: str, pending: Iterable[str] | None) -> None:
         self._spool = spool
+        self.complete = pending is not None
         self._reader = journal.Reader(spool.root, cursor)
-        self._pending = set(map(_known_as, pending))  # jobs that are there, by what the journal tells
+        self._pending = set(map(_known_as, pending or ()))  # jobs that are there, by what the journal tells
 
     def read_along(self) -> set[int]:
         """Read what the journal has got since, and return the jobs that came to pending/ by what it tells."""
@@ -37,28 +43,41 @@ class Arrivals:
                 self._pending.add(job)
             elif FROM in line:
                 self._pending.discard(hash(_job_in(line)))
+        if self._reader.lost:
+            self._reader.lost = self.complete = False
         return came
 
     def tell(self, ids: Iterable[str], settings: Settings, source: str | None = None) -> None:
         """Let the journal tell which of these jobs, just come to pending/, hands brought; from `source`, where that is known.
 
-        They are looked at first: whoever brought one that is there has told it before, and it may have gone on since.
+        Each is looked at first, as it is told before it is done, and twice, as it may be claimed and come again meanwhile: by
+        nobody else who tells. Raises OSError.
         """
-        there = {_known_as(id): id for id in ids if os.path.lexists(self._spool.path(PENDING, id))}
-        told = self._pending & there.keys()
-        told |= self.read_along()
-        for job, id in there.items():
-            if job not in told:
-                self._tell(id, settings, source or self._came_from(id))
+        there = self._there(ids)
+        self.read_along()
+        there = {job: id for job, id in there.items() if job not in self._pending}
+        if not there:
+            return
+        with audit.telling(self._spool, settings):
+            there = self._there(there.values())
+            came = self.read_along() | self._pending
+            for job, id in there.items():
+                if job not in came:
+                    self._tell(id, settings, source or self._came_from(id))
+
+    def _there(self, ids: Iterable[str]) -> dict[int, str]:
+        return {_known_as(id): id for id in ids if os.path.lexists(self._spool.path(PENDING, id))}
 
     def _tell(self, id: str, settings: Settings, source: str | None) -> None:
         self._spool.note("moved" if source else "added", [id], source, PENDING, settings, by=HAND)
 
     def _came_from(self, id: str) -> str | None:
-        """Return the state that the job was in last and isn't any more, None where it is new, or a copy."""
+        """Return the state that the job was in last and isn't any more, as its record tells, None where it is new, or a copy."""
         job = self._spool.read(PENDING, id)
-        state = CAME_FROM.get(job.attempts[-1]["verdict"], PROCESSING) if job and job.attempts else None
-        return None if state is None or os.path.lexists(self._spool.path(state, id)) else state
+        if job is None or not (job.attempts or "cancelled" in job.record):
+            return None
+        state = DEAD if "cancelled" in job.record else CAME_FROM.get(job.attempts[-1]["verdict"], PROCESSING)
+        return None if os.path.lexists(self._spool.path(state, id)) else state
 
 
 def _known_as(id: str) -> int:
@@ -66,6 +85,11 @@ def _known_as(id: str) -> int:
     return hash(_job_in(journal.lines("", [id], None, None, 0.0, {})))
 
 
-def _job_in(line: bytes) -> bytes:
-    """Return the job's id in the line, as it is written there; of an odd one the part up to its first quotation mark."""
-    return line.split(b'"', 12)[11]
+def _job_in(line: bytes) -> bytes | None:
+    """Return the job's id in the line, as it is written there; None where there is none."""
+    line = line[max(0, line.rfind(BEGIN)) :]  # behind half a line that a full disk left
+    parts = line.split(b'"', 12)
+    if len(parts) < 13 or parts[11].endswith(b"\\"):  # its id has quotation marks, or it is no line of ours
+        event = journal.parsed(line)
+        return encode_basestring_ascii(event["job"]).encode() if event else None
+    return parts[11]

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 
 from jobspool import durable, journal, ledger
 from jobspool.ledger import Ledger
@@ -21,16 +22,18 @@ from jobspool.trust import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from jobspool.config import Settings
 
 KNOWN = f"{journal.FOLDER}/known"
 LOCK = f"{journal.FOLDER}/lock"
+TELLING = f"{journal.FOLDER}/telling"
 HAND = "hand"
 EVERY = 15.0  # seconds between two audits that a supervisor has made, or longer where they take long
 SMALL = 1 << 20  # bytes of directories and journal that a supervisor audits itself when it starts
 CODE = "import sys; sys.path.insert(0, sys.argv[1]); from jobspool import audit; audit.audit_beside(sys.argv[2])"
+LARGEST = 1 << 29  # bytes of what is known, of some ten million jobs
 AT_ONCE = 250  # lines that are told at one go
 SLOW = 60.0  # seconds for a disk to record an outcome that is told already: until then its job is in processing/
 SETTLED = 1.0  # seconds in which whoever moved a job has written its line
@@ -64,10 +67,12 @@ def audit(spool: Spool, patience: float = SETTLED) -> int | None:
     settings = spool.settings_or_default()
     if not settings.journal_bytes:
         return 0
-    durable.make_directory(f"{spool.root}/{journal.FOLDER}", os.stat(spool.root).st_mode & 0o2770)
+    journal.make_folder(spool.root)
     lock = durable.open_to_append(f"{spool.root}/{LOCK}", spool.file_mode(settings))
     try:
         return _audit(spool, settings, patience) if durable.lock(lock) else None
+    except Overtaken:
+        return _audit(spool, settings, 0.0)  # with what others have kept meanwhile
     finally:
         os.close(lock)
 
@@ -123,8 +128,8 @@ class Auditor:
         self._every = every
         self._at = 0.0  # monotonic
         self._pid = 0  # of the one that is being made
-        self._began = 0.0
-        self._seen: tuple | None = None  # what the spool looked like then
+        self._looked: tuple | None = None  # what the spool looked like when it began
+        self._seen: tuple | None = None  # the same of the last one that was made
 
     def begin(self) -> Known | None:
         """See what hands did before we started, and return what is known then; None where that takes longer, or can't be done."""
@@ -139,19 +144,26 @@ class Auditor:
 
     def step(self, settings: Settings, clock: float) -> None:
         """Begin an audit if it is time to, and anything has changed since the last one."""
-        if self._pid and os.waitpid(self._pid, os.WNOHANG)[0]:
-            self._pid, self._at = 0, clock + max(self._every, 50 * (clock - self._began - SETTLED))
+        if self._pid:
+            self._bury(clock)
         if self._pid or clock < self._at or not settings.journal_bytes:
             return
         try:
-            self._begin_beside(clock)
+            self._begin_beside()
         except OSError:
             self._at = clock + self._every  # a disk, or a machine, that fails is told of by who needs it
 
-    def _begin_beside(self, clock: float) -> None:
+    def _bury(self, clock: float) -> None:
+        """See whether the audit has ended: the longer it has worked, the later comes the next one."""
+        pid, status, used = os.wait4(self._pid, os.WNOHANG)
+        if pid:
+            self._pid, self._at = 0, clock + max(self._every, 50 * (used.ru_utime + used.ru_stime))
+            self._seen = self._looked if status == 0 else None
+
+    def _begin_beside(self) -> None:
         looks = (_mtimes(self._spool), journal.end(self._spool.root))
         if looks != self._seen:
-            self._seen, self._began = looks, clock
+            self._looked = looks
             package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
             words = [sys.executable, "-S", "-E", "-c", CODE, package, self._spool.root]
             self._pid = os.posix_spawn(sys.executable, words, os.environ, setpgroup=0)
@@ -196,13 +208,19 @@ def audit_beside(root: str) -> None:
         pass  # the supervisor tells of the disk
 
 
+class Overtaken(Exception):
+    """Old segments have gone that were not read yet: this process was held for long."""
+
+
 def _follow(root: str, known: Known, book: Ledger) -> None:
-    """Take what the journal has got since."""
+    """Take what the journal has got since. Raises Overtaken."""
     reader = journal.Reader(root, known.cursor)
     while events := reader.read():
         for event in events:
             known.take(event)
             book.take(event)
+    if reader.lost:
+        raise Overtaken
     known.cursor = book.cursor = reader.cursor
 
 
@@ -211,11 +229,20 @@ def _look(spool: Spool, settings: Settings, known: Known, book: Ledger) -> tuple
     known.recent.clear()
     come, gone = _differences(spool, known, book)
     likely = {id for id in come.keys() | gone.keys() if _has_settled(spool, id, gone.get(id), come.get(id), known)}
-    _follow(spool.root, known, book)  # what was seen was told by now, if it was
-    settled = likely - known.recent
     known.missing = {(state, id) for id, state in gone.items()}
-    _tell(spool, settings, [(id, gone.get(id), come.get(id)) for id in sorted(settled)], lambda: _follow(spool.root, known, book))
-    return len(settled), len(settled) < len(come.keys() | gone.keys())
+    count = _tell(spool, settings, [(id, gone.get(id), come.get(id)) for id in sorted(likely)], known, book)
+    return count, count < len(come.keys() | gone.keys())
+
+
+@contextmanager
+def telling(spool: Spool, settings: Settings) -> Iterator[None]:
+    """Be the only one who tells what hands did, meanwhile: whoever else saw it then reads that it is told. Raises OSError."""
+    lock = durable.open_to_append(f"{spool.root}/{TELLING}", spool.file_mode(settings))
+    try:
+        durable.lock_waiting(lock)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _differences(spool: Spool, known: Known, book: Ledger) -> tuple[dict[str, str], dict[str, str]]:
@@ -239,16 +266,34 @@ def _has_settled(spool: Spool, id: str, source: str | None, target: str | None, 
     return target == PENDING or abs(time.time() - changed) > settled
 
 
-def _tell(spool: Spool, settings: Settings, moves: list[tuple[str, str | None, str | None]], told: Callable[[], None]) -> None:
-    """Tell the journal of the moves, many at a time, and call `told` behind each time: more than it keeps would be lost else."""
+def _tell(spool: Spool, settings: Settings, moves: list[tuple], known: Known, book: Ledger) -> int:
+    """Tell the journal of the moves that nobody has told meanwhile, many at a time, and return how many that were.
+
+    They are read back each time: more than the journal keeps would be lost else.
+    """
     ways: dict[tuple[str | None, str | None], list[str]] = {}
     for id, source, target in moves:
         ways.setdefault((source, target), []).append(id)
+    count = 0
     for (source, target), ids in ways.items():
-        event, by = _deed(source, target)
         for start in range(0, len(ids), AT_ONCE):
-            spool.note(event, ids[start : start + AT_ONCE], source, target, settings, by=by)
-            told()
+            with telling(spool, settings):
+                _follow(spool.root, known, book)
+                untold = [id for id in ids[start : start + AT_ONCE] if id not in known.recent]
+                _tell_one_way(spool, settings, untold, source, target, known)
+                _follow(spool.root, known, book)
+            count += len(untold)
+    return count
+
+
+def _tell_one_way(spool: Spool, settings: Settings, ids: list[str], source: str | None, target: str | None, known: Known) -> None:
+    """Tell that these went that way. What the journal has elsewhere, too, has left here before: that is only counted."""
+    event, by = _deed(source, target)
+    if target is None:
+        twice = {id for id in ids if any(id in known.ids[state] for state in STATES if state != source)}
+        known.ids[source] -= twice
+        ids = [id for id in ids if id not in twice]
+    spool.note(event, ids, source, target, settings, by=by)
 
 
 def _deed(source: str | None, target: str | None) -> tuple[str, str]:
@@ -276,7 +321,7 @@ def _adopted(spool: Spool, settings: Settings, book: Ledger | None) -> tuple[Kno
     if journal.tells_all(spool.root):
         known.cursor = journal.begin(spool.root)
         return known, Ledger(known.cursor)
-    book = book or ledger.folded(spool.root)
+    book = book or Ledger(journal.begin(spool.root))
     ledger.fold(book, spool.root)
     known.ids = {state: set(spool.names(state)) for state in STATES}
     known.cursor = book.cursor
@@ -295,14 +340,15 @@ def _is_as_it_was(spool: Spool, known: Known) -> bool:
 
 
 def _load(root: str) -> Known | None:
+    """Return what was known at the end of the last audit, None where nobody can tell."""
     try:
         with open(f"{root}/{KNOWN}", "rb", opener=lambda path, _: os.open(path, READ)) as file:
-            said = json.load(file)
+            said = json.loads(file.read(LARGEST))
         known = Known()
-        known.cursor, known.looked = said["cursor"], said["looked"]
-        known.ids = {state: set(said["ids"][state]) for state in STATES}
-        return known if journal.is_cursor(known.cursor) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        known.cursor, known.looked = str(said["cursor"]), dict(said["looked"])
+        known.ids = {state: set(map(str, said["ids"][state])) for state in STATES}
+        return known if journal.is_cursor(known.cursor) and all(isinstance(each, int) for each in known.looked.values()) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError):
         return None
 
 

@@ -457,8 +457,22 @@ def open_log(path: str, mode: int = 0o600) -> int:
 
 
 def open_to_append(path: str, mode: int = 0o600) -> int:
-    """Open the file for appending, made if need be, and return its descriptor. A link is not followed, a FIFO not waited for."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    """Open the file for appending, made with exactly `mode` if need be, and return its descriptor.
+
+    A link is not followed, a FIFO not waited for.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    while True:
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            pass
+        try:
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+        except FileExistsError:
+            continue  # RACE: somebody has just made it
+        os.fchmod(descriptor, mode)
+        return descriptor
 
 
 def cut_out(descriptor: int, start: int, length: int) -> bool:

@@ -12,6 +12,7 @@ A cursor, SEGMENT:OFFSET, is a place between two lines.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -30,6 +31,7 @@ SEGMENTS = 16  # that the journal consists of, about
 SMALLEST = 65_536  # bytes of a segment
 LEAST = SEGMENTS * SMALLEST  # bytes that are kept, if any: a reader may be a segment behind, and must not lose it
 PIECE = 1 << 18  # bytes that are read at one go
+LONGEST = 1 << 22  # bytes of a line that may be one
 LATE = 1.0  # seconds in which a line may still come from somebody who has a full segment locked
 BEGIN = '{"time"'
 STATE = {None: "null", **{state: f'"{state}"' for state in STATES}}
@@ -72,17 +74,26 @@ def _open_newest(root: str, size: int, mode: int) -> int:
     """Open the segment that is to be written to, made if need be. Raises OSError."""
     number = _newest.get(root) or max(segments(root), default=1)
     while True:
-        try:
-            descriptor = durable.open_to_append(path_of(root, number), mode)
-        except FileNotFoundError:
-            durable.make_directory(f"{root}/{FOLDER}", stat.S_IMODE(os.stat(root).st_mode))
-            continue
+        make_folder(root)
+        descriptor = durable.open_to_append(path_of(root, number), mode)
         shared, found = durable.lock_shared(descriptor), os.fstat(descriptor)
         if shared and found.st_size < size and stat.S_ISREG(found.st_mode):
             _newest[root] = number
             return descriptor
         os.close(descriptor)
         number = max(number + 1, max(segments(root), default=0))
+
+
+def make_folder(root: str) -> None:
+    """Let the journal's directory be there. Raises OSError where another thing is in its place, as a link to somewhere else."""
+    path = f"{root}/{FOLDER}"
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        durable.make_directory(path, stat.S_IMODE(os.stat(root).st_mode) & 0o2770)
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
 
 def path_of(root: str, number: int) -> str:
@@ -122,9 +133,10 @@ def _size(path: str) -> int:
 def trim(root: str, limit: int, read_to: str) -> None:
     """Remove the oldest segments, as long as all are more than `limit` bytes: those before the cursor `read_to`; the others, too,
     where there are more than twice as many. Raises OSError."""
+    make_folder(root)
     numbers = segments(root)
     sizes = [_size(path_of(root, number)) for number in numbers]
-    total, known = sum(sizes), _place(read_to)[0]
+    total, known = sum(sizes), place(read_to)[0]
     for number, size in zip(numbers[:-1], sizes, strict=False):
         if total <= (limit if number < known else 2 * limit):
             return
@@ -174,7 +186,14 @@ def is_cursor(text: str) -> bool:
     return bool(colon) and all(part.isascii() and part.isdecimal() and len(part) < 16 for part in (number, offset))
 
 
-def _place(cursor: str) -> tuple[int, int]:
+def is_there(root: str, cursor: str) -> bool:
+    """Tell whether the journal has come as far as the cursor: else it has begun anew since."""
+    number, offset = place(cursor)
+    return max(segments(root), default=0) > number or _size(path_of(root, number)) >= offset > 0
+
+
+def place(cursor: str) -> tuple[int, int]:
+    """Return the cursor as what sorts as the journal does: the segment's number, and the offset there."""
     number, _, offset = cursor.partition(":")
     return int(number), int(offset)
 
@@ -189,7 +208,7 @@ class Reader:
     def __init__(self, root: str, cursor: str | None = None) -> None:
         self.root = root
         self.lost = False
-        self._number, self._offset = _place(begin(root) if cursor is None else cursor)
+        self._number, self._offset = place(begin(root) if cursor is None else cursor)
         self._rest: list[tuple[bytes, int]] = []  # lines that were read, and where each ends; the next one last
 
     @property
@@ -271,12 +290,14 @@ def _is_whole(path: str) -> bool:
 
 
 def _whole(descriptor: int, offset: int) -> bytes:
-    """Return what the file has from there on, at least one whole line of it where there is one."""
+    """Return what the file has from there on, at least one whole line of it where there is one; what is too long ends as one."""
     length = PIECE
     while True:
         piece = os.pread(descriptor, length, offset)
         if b"\n" in piece or len(piece) < length:
             return piece
+        if length >= LONGEST:
+            return piece[:-1] + b"\n"
         length *= 2
 
 
@@ -288,6 +309,20 @@ def parsed(line: bytes) -> dict | None:
             event, _ = _decoder.raw_decode(text, begin)
         except (ValueError, RecursionError):
             continue
-        if isinstance(event, dict) and isinstance(event.get("job"), str) and isinstance(event.get("time"), str):
+        if isinstance(event, dict) and _is_event(event):
             return event
     return None
+
+
+def _is_event(event: dict) -> bool:
+    """Tell whether it has what every event has: anybody may write to the journal, and nobody is to stumble over that."""
+    try:
+        whole = event["from"] in STATE and event["to"] in STATE
+    except (KeyError, TypeError):
+        return False
+    words = all(isinstance(event.get(word), str) for word in ("time", "event", "job"))
+    return whole and words and (event["event"] != "counted" or _is_count(event.get("counts")))
+
+
+def _is_count(counts: object) -> bool:
+    return isinstance(counts, dict) and all(type(count) is int and abs(count) < 1 << 53 for count in counts.values())

@@ -10,6 +10,7 @@ import bisect
 import json
 import os
 from collections import deque
+from time import time as now
 
 from jobspool import durable, journal
 from jobspool.job import seconds
@@ -145,7 +146,7 @@ class Ledger:
             return self.minutes[-1]
         self._minute_said = time[:16]
         try:
-            at = int(seconds(time)) // MINUTE * MINUTE
+            at = int(min(seconds(time), now())) // MINUTE * MINUTE  # a clock was ahead once
         except ValueError:
             at = 0
         if not self.minutes or at > self.minutes[-1]["at"]:
@@ -195,8 +196,13 @@ def parsed(content: bytes) -> Ledger:
         counts = [int(count) for count in kept[name]["counts"]]
         if len(counts) == len(each.counts):  # of other bounds, an older version's, nothing can be said
             each.counts, each.sum = counts, float(kept[name]["sum"])
-    book.minutes.extend({**_empty_minute(0), **minute} for minute in kept["minutes"])
+    book.minutes.extend(map(_checked_minute, kept["minutes"]))
     return book
+
+
+def _checked_minute(minute: dict) -> dict:
+    whole = _empty_minute(0)
+    return {word: type(value)(minute[word]) for word, value in whole.items()}
 
 
 def _histograms(book: Ledger) -> dict[str, Histogram]:
@@ -208,7 +214,7 @@ def load(root: str) -> Ledger | None:
     try:
         with open(f"{root}/{FILE}", "rb", opener=lambda path, _: os.open(path, READ)) as file:
             return parsed(file.read(LARGEST))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None  # it is told anew from what there is of the journal
 
 
@@ -231,6 +237,10 @@ def fold(book: Ledger, root: str) -> int:
 
 
 def keep(root: str, book: Ledger, spare: str, limit: int, mode: int) -> None:
-    """Let the ledger's file say that, and old segments go. Raises OSError."""
+    """Let the ledger's file say that, and old segments go; not where it has come further already. Raises OSError."""
+    journal.make_folder(root)
+    kept = load(root)
+    if kept is not None and journal.place(kept.cursor) > journal.place(book.cursor) and journal.is_there(root, kept.cursor):
+        return  # whoever keeps this was held for long
     durable.replace(f"{root}/{FILE}", spare, written(book), mode, synced=False)
     journal.trim(root, limit, book.cursor)

@@ -423,8 +423,8 @@ class Sight:
 
     def _arrive(self, id: str) -> None:
         """Note that the pending file is one which nobody here knew of."""
-        known = (self._index, self.again, self.unfit, self._held, self._waiting)
-        if (PENDING, id) not in self._odd and not any(id in each for each in known) and not self._runs(id):
+        known = (self._index, self.unfit, self._held, self._waiting)
+        if (PENDING, id) not in self._odd and not any(id in each for each in known):
             self.arrived.append(id)
 
     def note_dead(self, id: str) -> None:

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from jobspool import config, durable, filesystem
 from jobspool.errors import (
@@ -264,7 +264,7 @@ class Spool:
             yield
             self.note(event, [id], source, target, settings, **what)
             return
-        with self._alone(source, id):
+        with self._alone(source, id) if source else nullcontext():
             self.note(event, [id], source, target, settings, **what)
             try:
                 yield

@@ -107,6 +107,7 @@ class Supervisor:
         self._asked = 0  # the same, as signals have asked for it
         self._workers = self.sight.settings.workers  # the setting, as it was taken up last
         self.place = roster.Place(spool, roster.SUPERVISOR, spool.file_mode(self.sight.settings))
+        self._came_meanwhile: set[str] = set()  # jobs that came to pending/ while one of the name was handed out
         self._events: list[dict] = []  # of which is still to be told
         self._mend_at = self._fork_at = self._calm_until = self._vital_at = 0.0  # monotonic
         self._first_look = True  # the machine may have gone down before
@@ -173,9 +174,7 @@ class Supervisor:
             if self.tracer and (why := self._try(self.tracer.keep, "spans are not delivered")):
                 self._event("trouble", why=why, about="exporter")
         self.sight.look_around(clock)
-        arrived, self.sight.arrived = self.sight.arrived, []
-        if arrived:
-            self._tell_arrivals(arrived)
+        self._see_arrivals()
         if clock >= self.calendar.at and not self.stopping:
             self.calendar.at = clock + AFTER_TROUBLE
             self._try(lambda: self.calendar.step(self.sight.settings), "schedules wait")
@@ -288,7 +287,10 @@ class Supervisor:
         elif kind in ("trouble", "began"):
             self._event(kind, **said)
         else:
-            hand.running.discard(said["id"])
+            hand.running.discard(id := said["id"])
+            if id in self._came_meanwhile:
+                self._came_meanwhile.discard(id)
+                self._tell_arrivals([id], PROCESSING if kind == "moved" else None)
             self._outcome(kind, said)
 
     def _take_back(self, hand: Hand, ids: list[str]) -> None:
@@ -337,15 +339,26 @@ class Supervisor:
         if known is not None:
             self.arrivals = Arrivals(self.spool, known.cursor, known.ids[PENDING])
 
+    def _see_arrivals(self) -> None:
+        """Let the journal tell of those that came; of what is handed out once its worker has written what became of it."""
+        arrived, self.sight.arrived = self.sight.arrived, []
+        if arrived:
+            handed_out = {id for hand in self.hands.values() for id in hand.running}
+            self._came_meanwhile.update(handed_out.intersection(arrived))
+            self._tell_arrivals([id for id in arrived if id not in handed_out])
+
     def _tell_arrivals(self, ids: list[str], source: str | None = None) -> None:
         """Let the journal tell which of the jobs that came to pending/ hands brought, before anybody runs them."""
         if not self.sight.settings.journal_bytes:
             return
         try:
             if self.arrivals is None:
-                self.arrivals = Arrivals(self.spool, journal.end(self.spool.root), ())
-            else:
+                self.arrivals = Arrivals(self.spool, journal.end(self.spool.root), None)
+                return
+            if self.arrivals.complete or source:
                 self.arrivals.tell(ids, self.sight.settings, source)
+            else:  # what was there already, and is looked at again, is no arrival
+                self.arrivals.tell([id for id in ids if id not in self.sight.again], self.sight.settings)
         except OSError:
             pass  # the next audit finds them; who needs more of the machine tells what it lacks
 

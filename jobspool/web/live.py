@@ -213,7 +213,7 @@ class Pulse:
     def _skip_much(self) -> None:
         """Where nobody asked for long, and much has happened: look at the directories instead of reading all that."""
         end, at = journal.end(self.spool.root), self._reader.cursor
-        (newest, offset), (number, read) = place(end), place(at)
+        (newest, offset), (number, read) = journal.place(end), journal.place(at)
         if newest > number + 1 or (newest == number and offset - read > MOST_BEHIND):
             self._past = self._past or (journal.Reader(self.spool.root, at), end)
             self._reader = journal.Reader(self.spool.root, end)
@@ -235,9 +235,9 @@ class Pulse:
             return
         reader, end = self._past
         more = reader.read(PAST_AT_ONCE)
-        before = [event for event in more if _is_failure(event) and place(event["cursor"]) <= place(end)]
+        before = [event for event in more if _is_failure(event) and journal.place(event["cursor"]) <= journal.place(end)]
         self._old_failures.extend(before)
-        if not more or place(reader.cursor) >= place(end):
+        if not more or journal.place(reader.cursor) >= journal.place(end):
             self._past = None
 
     def failures(self, since: float) -> list[dict]:
@@ -251,12 +251,6 @@ PEOPLE = ("command", "hand", "program")
 def _is_failure(event: dict) -> bool:
     """Tell whether it says that a job failed: not that a person put it there, nor that a deed was taken back."""
     return event.get("to") in (FAILED, DEAD) and (event.get("by") not in PEOPLE)
-
-
-def place(cursor: str) -> tuple[int, int]:
-    """Return the cursor as what sorts as the journal does."""
-    number, _, offset = cursor.partition(":")
-    return int(number), int(offset)
 
 
 def message(kind: str, said: dict) -> bytes:

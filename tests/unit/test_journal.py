@@ -56,7 +56,7 @@ def test_the_end_is_behind_the_last_whole_line(root):
         file.write(b'{"time": "half a li')
     reader = journal.Reader(root, journal.end(root))
     with open(journal.path_of(root, 1), "ab") as file:
-        file.write(b'ne", "job": "whole"}\n')
+        file.write(b'ne", "event": "added", "job": "whole", "from": null, "to": null}\n')
     assert jobs(reader.read()) == ["whole"]
 
 
