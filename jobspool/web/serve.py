@@ -54,6 +54,8 @@ def serve(spool: Spool, options: Options, tell: Callable[[str, str, str], None])
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # bugs, with their tracebacks; not what strangers send
     with _listening(options) as listener:
         port = None if options.socket else listener.getsockname()[1]
+        if port is not None and options.host == "localhost":
+            options = options._replace(host=listener.getsockname()[0])  # which of its addresses it has become
         guard = Guard(
             token,
             _hosts(options, port),
