@@ -116,6 +116,7 @@ def test_the_log_of_the_background_is_rotated_with_what_python_says(spool, tmp_p
     queuectl("start", "--count", 1, "--detach", spool=spool, check=True)
     try:
         [entry] = [each for each in spool_entries(spool) if each["role"] == "supervisor"]
+        until(lambda: kinds(log) == ["started"], "its first line, which comes when start has returned")
         log.rename(tmp_path / "older")
         run_one(spool, "x")
         until(lambda: kinds(log) == ["done"], "the new file")
