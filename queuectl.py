@@ -39,6 +39,7 @@ from jobspool.say import (
     progress_words,
     short,
     span,
+    took,
     tries,
     until,
     when,
@@ -771,7 +772,24 @@ def _log_form(words: dict) -> str:
             raise Wrong(f"{option} is one of {', '.join(known)}, not {words[option]!r}")
     if words["--log"] == "":
         raise Wrong("--log needs a target: stdout, stderr, a file, syslog or journald")
+    if words["--log"] is not None:
+        _check_target(words["--log"])
     return words["--log-format"] or "text"
+
+
+def _check_target(target: str) -> None:
+    """Raise Wrong for the name of a file that was hardly meant for one."""
+    from jobspool import telling
+
+    kind, known = target.partition(":")[0], (*telling.STREAMS, *telling.SOCKETS)
+    if kind in known or "/" in kind or "." in kind:
+        return
+    if target in telling.FORMS:
+        raise Wrong(f"--log says where: --log-format {target} is how; --log ./{target} is a file of that name")
+    import difflib
+
+    if near := ["stdout"] if target == "-" else difflib.get_close_matches(kind.lower(), known, 1, 0.75):
+        raise Wrong(f"--log {target}: did you mean {near[0]}? --log ./{target} is a file of that name")
 
 
 def _hinting(tell: Callable[[list[dict]], None]) -> Callable[[list[dict]], None]:
@@ -844,11 +862,11 @@ def _supervise(spool: Spool, count: int, words: dict, report: Callable[[list[dic
 
 
 def _check_tracing(words: dict) -> None:
-    """Raise Wrong where spans are asked for and can't be delivered."""
+    """Raise Wrong where spans are asked for and can't be delivered, NotInstalled without what delivers them."""
     if words["--otel"]:
         from jobspool import tracer
 
-        if why := tracer.missing():
+        if why := tracer.unfit():
             raise Wrong(f"--otel: {why}")
 
 
@@ -2371,21 +2389,22 @@ def stats(words: dict) -> int:
 
 
 def _stats_row(row: dict) -> list[str]:
-    def took(value: float | None) -> str:
-        return "-" if value is None else span(value)
+    def said(value: float | None) -> str:
+        return "-" if value is None else took(value)
 
     share = "-" if row["failure_share"] is None else f"{row['failure_share'] * 100:.3g} %"
     counts = [str(row[word]) for word in ("attempts", "done", "failed", "dead")]
-    times = [took(row[word]) for word in ("duration_p50", "duration_p90", "duration_p99", "wait_p50", "wait_p99")]
+    times = [said(row[word]) for word in ("duration_p50", "duration_p90", "duration_p99", "wait_p50", "wait_p99")]
     return [row["name"], *counts, f"{row['per_hour']:g}", share, *times]
 
 
-EVENTS = """\
+EVENTS = f"""\
 Print what became of jobs: each change of state, in order, with its time, and by whom: a worker, a command, or by hand.
 
 Usage:
   queuectl events [options] [--] [<job>...]
 
+{WHICH}
 Options:
   -f --follow            Print what happens from now on, until Ctrl-C; behind what --since or --after asks for.
   --since=<age>          What happened within this time: 90s, 10m, 1h, 7d; an hour without it.
@@ -2412,7 +2431,11 @@ def events(words: dict) -> int:
         raise QueueError("the journal is switched off: queuectl config set journal_bytes 67108864 lets it be written")
     if words["--after"] is not None and not journal.is_cursor(words["--after"]):
         raise Wrong(f"--after takes a cursor, as 12:3456, that --json has printed, and not {words['--after']!r}")
-    ids = {find(spool, handle).id for handle in words["<job>"]}
+    _check_place(words)
+    jobs, refused = _found(spool, words, None)
+    ids = {job.id for job in jobs}
+    if words["<job>"] and not ids:
+        return 0  # nobody named one on stdin
     if not words["--follow"]:
         audit.catch_up(spool)
     cursor, moment = _from_where(spool, words)
@@ -2426,7 +2449,33 @@ def events(words: dict) -> int:
             if reader.lost:
                 reader.lost = False
                 talk("some events are missing here: they were older than what is kept")
+    _tell_of_refused(refused)
     return 0
+
+
+PLACES = ("--since", "--all", "--after")  # of which one says where events begin
+
+
+def _check_place(words: dict) -> None:
+    """Raise Wrong where the options say twice where events begin, or no file can hold how far we have come."""
+    given = [option for option in PLACES if words[option]]
+    if len(given) > 1:
+        raise Wrong(f"{' and '.join(given)}: give one of them, as each says where to begin")
+    if (path := words["--cursor-file"]) is None:
+        return
+    if given and given != ["--after"]:
+        raise Wrong(f"{given[0]} and --cursor-file: the file says where to begin; without it that is the oldest that is kept")
+    from jobspool import durable
+
+    spare = f"{path}.{os.getpid()}"
+    try:
+        if not path or os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        durable.remove(spare)  # of a process of our number that was killed
+        os.close(durable.write_new(spare, b""))
+        durable.remove(spare)
+    except OSError as error:
+        raise Wrong(f"--cursor-file {path}: it can't be written: {error.strerror}: name a file in a directory of yours") from None
 
 
 def _from_where(spool: Spool, words: dict) -> tuple[str | None, float]:
@@ -2434,9 +2483,11 @@ def _from_where(spool: Spool, words: dict) -> tuple[str | None, float]:
     from jobspool import events as looks
     from jobspool import journal
 
-    kept = _read_cursor(words["--cursor-file"]) if words["--cursor-file"] else None
-    if cursor := words["--after"] or kept:
-        return cursor, 0.0
+    path = words["--cursor-file"]
+    if words["--after"]:
+        return _in_the_past(spool, words["--after"]), 0.0
+    if path and (kept := _read_cursor(path)):
+        return kept, 0.0
     if words["--all"] or words["--cursor-file"]:
         return None, 0.0
     age = _age_in(words, "--since")
@@ -2444,6 +2495,16 @@ def _from_where(spool: Spool, words: dict) -> tuple[str | None, float]:
         return journal.end(spool.root), 0.0
     moment = time.time() - (3600.0 if age is None else age)
     return looks.since(spool, moment), moment
+
+
+def _in_the_past(spool: Spool, cursor: str) -> str:
+    """Return the cursor. Raises Wrong where the journal has not come so far."""
+    from jobspool import journal
+
+    end = journal.end(spool.root)
+    if [int(part) for part in cursor.split(":")] > [int(part) for part in end.split(":")]:
+        raise Wrong(f"--after {cursor}: that is to come, as the journal of {spool.root} ends at {end}: --all prints all of it")
+    return cursor
 
 
 def _read_all(reader: object) -> Iterator[list[dict]]:
@@ -2490,10 +2551,13 @@ def _change_line(event: dict) -> str:
     return f"{clock}  {short(event['job']):<12}  {way:<25}  {_change_words(event)}".rstrip()
 
 
+MEASURED = (("waited", "waited"), ("duration", "after"))  # words of an event, and how a person is told
+
+
 def _change_words(event: dict) -> str:
     said = [f"attempt {event['attempt']}"] if "attempt" in event else []
     said += [str(event["reason"])] if event.get("reason") else [f"exit {event['exit']}"] if "exit" in event else []
-    said += [f"{word} {span(event[word])}" for word in ("waited", "duration") if isinstance(event.get(word), (int, float))]
+    said += [f"{how} {took(event[word])}" for word, how in MEASURED if isinstance(event.get(word), (int, float))]
     return ", ".join([*said, _by_whom(event)])
 
 
@@ -2556,7 +2620,9 @@ def _textfile_of(words: dict) -> str | None:
         return None
     path = os.path.abspath(given if given.endswith(".prom") else f"{given}/queuectl.prom")
     if not given or not os.path.isdir(os.path.dirname(path)):
-        raise Wrong(f"--textfile {given}: no such directory: name the one of node_exporter's --collector.textfile.directory")
+        ending = "" if given.endswith(".prom") else "; the name of a file has to end with .prom"
+        where = "the one of node_exporter's --collector.textfile.directory"
+        raise Wrong(f"--textfile {given}: no such directory: name {where}{ending}")
     return path
 
 
@@ -3196,8 +3262,8 @@ def _attempt_words(attempt: dict) -> str:
     used = f", cpu {attempt['cpu']:g} s, {attempt['memory'] / 1e6:.0f} MB" if {"cpu", "memory"} <= attempt.keys() else ""
     due = f", due {attempt['due'][:19]}Z" if attempt["verdict"] in ("failed", "snoozed") and "due" in attempt else ""
     began = str(attempt.get("started", "?"))[:19]
-    took = f"{how} after {span(attempt.get('duration', 0))}"
-    return f"{began}Z  {took}{used}: {attempt['verdict']}{due} ({attempt.get('worker', '?')})"
+    ended = f"{how} after {took(attempt.get('duration', 0))}"
+    return f"{began}Z  {ended}{used}: {attempt['verdict']}{due} ({attempt.get('worker', '?')})"
 
 
 def _logs(spool: Spool, job: Job) -> list[tuple[str, int]]:
@@ -3755,10 +3821,10 @@ def web(words: dict) -> int:
         host, port, words["--socket"], hosts, words["--read-only"], words["--behind-proxy"], path, __version__
     )
 
-    def tell(link: str, once: str) -> None:
-        where = f"{os.path.abspath(words['--socket'])}: " if words["--socket"] is not None else ""
-        print(f"{where}{link}", flush=True)
+    def tell(where: str, link: str, once: str) -> None:
+        print(f"{where}: {link}" if where else link, flush=True)
         talk_to_person(f"serving {spool.root}: Ctrl-C ends it")
+        talk_to_person(f"the token lies in {serve.token_file(spool, path)}")
         if words["--open"]:
             _open_browser(once)
 
@@ -4020,13 +4086,19 @@ def _typed(usage: str, words: list[str], options: list) -> set[str]:
             raise Wrong(f"{name} may be {' or '.join(o.longer for o in fits)}: write it out")
         if fits[0].argcount and not equals:
             if not rest or rest[0] == "--":
-                raise Wrong(f"{name} needs a value: {name} {fits[0].longer[2:].upper()}")
+                raise Wrong(f"{name} needs a value: {name} {_value_of(usage, fits[0])}")
             rest.pop(0)
         if fits[0].name in names and f"[{fits[0].name}=" not in usage:
             commas = f"; several stand with commas between: {fits[0].name} A,B" if fits[0].name in WITH_COMMAS else ""
             raise Wrong(f"{fits[0].name} is given twice{commas}")
         names.add(fits[0].name)
     return names
+
+
+def _value_of(usage: str, option: object) -> str:
+    """Return what the help calls the option's value, as it is typed: DIR, TARGET."""
+    found = re.search(rf"(?:{option.longer}|{option.short})[= ]<([\w-]+)>", usage)
+    return (found[1] if found else option.longer[2:]).upper()
 
 
 def _unknown_option(usage: str, words: list[str], name: str, options: list) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import time
 from signal import SIGKILL, SIGTERM
 
@@ -234,10 +235,12 @@ def restore(spool: Spool, job: Job, content: bytes, mode: int) -> None:
 
 
 def remove(spool: Spool, job: Job) -> None:
-    """Remove the job, and its logs if it is the last of its name. Raises QueueError where it runs, NoSuchJob."""
+    """Remove the job, and its logs if it is the last of its name. Raises QueueError where it runs or is no file, NoSuchJob."""
     _refuse(job, (PENDING, FAILED, DONE, DEAD), "removed")
     try:
-        found = os.lstat(spool.path(job.state, job.id))
+        found = os.lstat(path := spool.path(job.state, job.id))
+        if stat.S_ISDIR(found.st_mode):
+            raise QueueError(f"{path} is a directory, and stays as it is: move it elsewhere, or rmdir it")
         gone = retention.prune(spool, job.state, job.id, found)
     except FileNotFoundError:
         gone = False

@@ -46,7 +46,7 @@ METRICS = tuple(
             "",
             "How long the pending job that has waited longest might have run; 0 if none waits.",
         ),
-        ("next_due_seconds", "gauge", "", "Until the next failed job is due again; below 0 if it is overdue."),
+        ("next_due_seconds", "gauge", "", "Until the next failed job is due again; 0 if it is overdue, none if none has failed."),
         ("enqueued_total", "counter", "", "Jobs that came into the spool."),
         ("attempts_total", "counter", "verdict reason", "Attempts that ended, by what became of the job, and why."),
         ("recovered_total", "counter", "", "Jobs that a crash had left and that were put right."),
@@ -197,7 +197,7 @@ def _told_of_waits(seen: Seen) -> dict[str, dict[tuple, float]]:
     waited = 0.0 if oldest is None else max(0.0, seen.now - oldest)
     return {
         "oldest_pending_seconds": {(): waited} if seen.waits else {},
-        "next_due_seconds": {} if next_due is None else {(): next_due - seen.now},
+        "next_due_seconds": {(): max(0.0, next_due - seen.now)} if next_due is not None and seen.book.counts[FAILED] else {},
     }
 
 

@@ -256,7 +256,6 @@ class Syslog(Datagrams):
 
         super().__init__(path)
         self._kind = SysLogHandler
-        self._handler: SysLogHandler | None = None
         self._head = f"queuectl[{os.getpid()}]: "
 
     def packed(self, record: logging.LogRecord) -> bytes:
@@ -266,12 +265,12 @@ class Syslog(Datagrams):
 
     def connected(self) -> socket.socket:
         """Return a socket that is connected, of the kind that listens there. Raises OSError."""
-        self._handler = self._kind(self.path, self._kind.LOG_DAEMON)
-        return self._handler.socket
+        ours = self._kind(self.path, self._kind.LOG_DAEMON).socket
+        return ours if ours.fileno() >= 0 else super().connected()  # the handler keeps to itself why it can't be
 
     def send(self, content: bytes) -> None:
         """Send it; a stream of them has a zero byte behind each."""
-        if self._handler.socktype == socket.SOCK_STREAM:
+        if self._socket.type == socket.SOCK_STREAM:
             content += b"\0"
         if (sent := self._socket.send(content)) < len(content):
             raise OSError(errno.EMSGSIZE, f"syslog took {sent} bytes of {len(content)}")

@@ -42,6 +42,11 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def took(seconds: float) -> str:
+    """Return how long something took that was measured: below ten seconds with two digits, 4.5 s, where span() has one."""
+    return f"{seconds:.2g} s" if 1 <= seconds < 9.95 else span(seconds)
+
+
 def until(text: str) -> float:
     """Return the seconds until that moment of a job's file, 0 where it is over."""
     return max(0.0, seconds(text) - time.time())

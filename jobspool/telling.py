@@ -14,7 +14,7 @@ import time
 
 from jobspool import outlets
 from jobspool.job import iso
-from jobspool.say import counted, printable, short, span, until
+from jobspool.say import counted, printable, short, span, took, until
 from jobspool.trouble import MAY_PASS
 
 TYPE_CHECKING = False
@@ -236,7 +236,7 @@ def _line_of_end(job: str, attempt: dict) -> str:
     how = attempt.get("reason") or "exit 0"
     again = {"failed": ", retry due in", "snoozed": ", again in"}.get(attempt["verdict"])
     retry = f"{again} {span(until(attempt['due']))}" if again else ""
-    return f"{attempt['verdict']:<11} {job}  attempt {attempt['number']}: {printable(how)}, {span(attempt['duration'])}{retry}"
+    return f"{attempt['verdict']:<11} {job}  attempt {attempt['number']}: {printable(how)}, {took(attempt['duration'])}{retry}"
 
 
 LINES: dict[str, Callable[[dict, str], str]] = {

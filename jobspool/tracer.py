@@ -14,6 +14,7 @@ import sys
 import time
 
 from jobspool import process, traceparent
+from jobspool.errors import NotInstalled
 from jobspool.job import command_line
 from jobspool.traceparent import Context
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from jobspool.claim import Claim
 
 EXTRA = ("opentelemetry.sdk.trace.export", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
+PACKAGES = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 NICE = 10  # jobs go first, also when it is imported
 EXPORT = f"import os; os.nice({NICE}); from jobspool import exporter; exporter.serve()"
@@ -34,8 +36,8 @@ LONGEST_REASON = 200
 KEPT = ("duration", "verdict", "reason", "exit", "signal", "worker")  # of an attempt
 
 
-def missing() -> str | None:
-    """Return why no spans can be delivered from here, None where they can."""
+def unfit() -> str | None:
+    """Return why no spans can be delivered as the variables ask for, None where they can. Raises NotInstalled."""
     from importlib.util import find_spec
 
     try:
@@ -43,7 +45,7 @@ def missing() -> str | None:
     except ModuleNotFoundError:
         there = False
     if not there:
-        return "OpenTelemetry is missing: pip install 'queuectl[otel]'"
+        raise NotInstalled("--otel needs OpenTelemetry", "otel", " ".join(PACKAGES))
     for variable in PROTOCOLS:
         if (protocol := os.environ.get(variable) or "http/protobuf") != "http/protobuf":
             return f"spans are sent by http/protobuf only, and {variable} is {protocol!r}"

@@ -45,12 +45,13 @@ STRANGER = """<!doctype html>
 <body>
 <main>
 <h1>{title}</h1>
-<p>{text}</p>
-<p><a href="/">Try again</a></p>
+<p>{text}</p>{more}
 </main>
 </body>
 </html>
 """
+AGAIN = '\n<p><a href="/">Try again</a></p>'  # where that can help: not to who is a stranger
+STRANGERS = (401, 403, 421)
 NO_COOKIE = (
     "This page needs a link with a token in it. The command “queuectl web” printed one when it was started, and says which file "
     "the token lies in; “queuectl web --open” opens it. The link is good for this browser until it is closed."
@@ -121,8 +122,9 @@ async def _tell(problem: Problem, scope: dict, send: Send) -> None:
     """Send the problem: as a page to who looks at one, else as JSON."""
     is_page = not scope["path"].startswith(("/api/", "/metrics")) and scope["method"] in ("GET", "HEAD")
     text = NO_COOKIE if problem.status == 401 else problem.said["detail"]
-    page = STRANGER.format(title=html.escape(problem.said["title"]), text=html.escape(text)).encode("utf-8", "replace")
-    body, kind = (page, b"text/html; charset=utf-8") if is_page else (problem.body(), MEDIA)
+    more = "" if problem.status in STRANGERS else AGAIN
+    page = STRANGER.format(title=html.escape(problem.said["title"]), text=html.escape(text), more=more)
+    body, kind = (page.encode("utf-8", "replace"), b"text/html; charset=utf-8") if is_page else (problem.body(), MEDIA)
     headers = [*ALWAYS, *problem.headers, (b"content-type", kind), (b"cache-control", b"no-store")]
     if problem.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="queuectl"'))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from jobspool import hands
@@ -10,7 +11,7 @@ from jobspool.job import id_of, iso
 from jobspool.states import DEAD
 from jobspool.web import deeds, rows
 from jobspool.web.catalogue import SEP, id_in
-from jobspool.web.problems import wrong
+from jobspool.web.problems import Problem, wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,12 +86,22 @@ def _group(reason: str, there: list[tuple[float, str]]) -> dict:
 def chosen(site: Site, said: dict) -> tuple[list[str], int]:
     """Return the ids of the dead jobs that are meant, and how many may be meant beside these. Raises Problem."""
     if isinstance(said.get("ids"), list) and all(isinstance(id, str) for id in said["ids"]):
+        if (odd := next((id for id in said["ids"] if not _can_be_a_name(id)), None)) is not None:
+            raise Problem(422, "wrong-value", "A value breaks its rule", f"{odd[:50]!r} can't be the id of a job: no file has it")
         return list(dict.fromkeys(said["ids"])), 0
     if isinstance(said.get("reason"), str):
         return site.reasons.of(site, said["reason"])
     if said.get("all") is True:
         return [id_in(key) for key, _ in site.catalogue.page((DEAD,), None, MOST_KNOWN)], 0
     raise wrong('which ones? Send {"ids": [...]}, {"reason": "..."} or {"all": true}')
+
+
+def _can_be_a_name(id: str) -> bool:
+    try:
+        os.fsencode(id)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def treat(site: Site, said: dict, purge: bool) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shlex
 from fnmatch import fnmatchcase
 
@@ -11,7 +12,7 @@ from jobspool.job import Job
 from jobspool.states import DEAD
 from jobspool.web import rows
 from jobspool.web.catalogue import id_in
-from jobspool.web.problems import wrong
+from jobspool.web.problems import Problem, wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 
 MOST_READ = 2000  # files of one request
 MOST_ROWS = 500
+KEY = re.compile(r"[A-Za-z_]+:[^/\\]")  # what is meant for one: not http://x, C:\\x or 12:30
 
 
 class Words:
     """What somebody typed: `tag:x`, `name:glob*`, `reason:text`, `command:text`, `group:`, `batch:`, `id:`, and plain words.
 
-    `reason`: only what died of exactly that, as the groups of dead jobs tell it.
+    `reason`: only what died of exactly that, as the groups of dead jobs tell it. Raises Problem for a key that there isn't.
     """
 
     def __init__(self, text: str, reason: str | None = None) -> None:
@@ -35,6 +37,8 @@ class Words:
             name, colon, value = word.partition(":")
             if colon and value and name in TESTS:
                 self.named.append((name, value))
+            elif KEY.match(word):
+                raise _no_such_key(name)
             else:
                 self.plain.append(word.lower())
 
@@ -60,6 +64,12 @@ class Words:
             return False
         said = f"{job.id}\0{job.record.get('name', '')}\0{job.command}".lower() if self.plain else ""
         return all(word in said for word in self.plain)
+
+
+def _no_such_key(name: str) -> Problem:
+    keys = ", ".join(f"{key}:" for key in TESTS)
+    told = f"there is no key {name[:50]!r}: there are {keys} and plain words; command:{name[:50]}:... looks for it in the command"
+    return Problem(422, "wrong-value", "A value breaks its rule", told)
 
 
 def _split(text: str) -> list[str]:

@@ -34,24 +34,28 @@ NICE = 10  # how much it gives way to what runs jobs
 FIRST_LOOK = 1.0  # seconds that the first look at the spool may take until the link is told
 LAST_WORDS = 0.5  # seconds for answers that are under way when it is told to stop
 TOKEN = "web.token"
+LOOPBACK = "127.0.0.1"  # not localhost, which may be ::1, where another user may listen at the same port
 
 # host, port: where it listens, or socket: the path of a unix socket. hosts: further names that Host may say. token_file: None for
 # the usual one.
 Options = namedtuple("Options", "host port socket hosts read_only behind_proxy token_file version")
 
 
-def serve(spool: Spool, options: Options, tell: Callable[[str, str], None]) -> None:
-    """Serve the spool's page until SIGTERM or SIGINT. `tell` is told the link, and one that is good once, when it can be asked.
+def serve(spool: Spool, options: Options, tell: Callable[[str, str, str], None]) -> None:
+    """Serve the spool's page until SIGTERM or SIGINT. `tell` is told when it can be asked: where it listens, "" if the link says
+    it, the link, and one that is good once.
 
     Raises QueueError where it can't listen there, UnsafeSpool for a token that others can read.
     """
-    path = options.token_file or token_path(spool)
+    path = token_file(spool, options.token_file)
     make_token(path)
     token = Token(path)
     os.nice(NICE)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # bugs, with their tracebacks; not what strangers send
     with _listening(options) as listener:
         port = None if options.socket else listener.getsockname()[1]
+        if port is not None and options.host == "localhost":
+            options = options._replace(host=listener.getsockname()[0])  # which of its addresses it has become
         guard = Guard(
             token,
             _hosts(options, port),
@@ -62,10 +66,13 @@ def serve(spool: Spool, options: Options, tell: Callable[[str, str], None]) -> N
         Serving(spool, guard, listener, options.version, lambda: tell(*_links(options, port, guard, token))).run()
 
 
-def _links(options: Options, port: int | None, guard: Guard, token: Token) -> tuple[str, str]:
-    host = "localhost" if options.socket else _host_in_link(options)
-    place = f"http://{host}" if port is None else f"http://{host}:{port}"
-    return f"{place}/login?token={token.value().decode()}", f"{place}/login?code={guard.new_code()}"
+def _links(options: Options, port: int | None, guard: Guard, token: Token) -> tuple[str, str, str]:
+    """Return where it listens, "" if the links say it, and the links: with the name of a proxy before it."""
+    own = LOOPBACK if port is None else f"{_host_in_link(options)}:{port}"
+    proxied = options.hosts[:1] if guard.behind_proxy else ()
+    place = f"https://{proxied[0]}" if proxied else f"http://{own}"
+    where = os.path.abspath(options.socket) if options.socket else own if proxied else ""
+    return where, f"{place}/login?token={token.value().decode()}", f"{place}/login?code={guard.new_code()}"
 
 
 class Serving(Server):
@@ -229,7 +236,7 @@ def is_loopback(host: str) -> bool:
 
 def _host_in_link(options: Options) -> str:
     if options.host in ("0.0.0.0", "::", ""):
-        return "localhost"
+        return "[::1]" if options.host == "::" else LOOPBACK
     return f"[{options.host}]" if ":" in options.host else options.host
 
 
@@ -241,11 +248,21 @@ def _hosts(options: Options, port: int | None) -> list[str]:
     names = {"localhost", "127.0.0.1", "[::1]"}
     if port is not None and options.host not in ("0.0.0.0", "::", ""):
         names.add(_host_in_link(options))
-    own = {f"{name}:{port}" for name in names} if port is not None else {"localhost"}
+    own = {f"{name}:{port}" for name in names} if port is not None else {"localhost", LOOPBACK}
     return [*own, *(names if port == 80 else ()), *options.hosts]
 
 
 # ---- the token's file
+
+
+def token_file(spool: Spool, named: str | None) -> str:
+    """Return where the token lies: where that was `named`, in a directory that is there, else at its usual place."""
+    if named is None:
+        return token_path(spool)
+    path = os.path.abspath(named)
+    if not named or not os.path.isdir(os.path.dirname(path)):
+        raise WrongValue(f"--token-file {named}: there is no directory {os.path.dirname(path)}: make it, or name another")
+    return path
 
 
 def token_path(spool: Spool) -> str:

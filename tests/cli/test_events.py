@@ -1,9 +1,11 @@
 """`queuectl events`: what it prints, follows, and where it goes on."""
 
 import json
+import os
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 from kit import PATIENCE, QUEUECTL, comes_to, drop, mv, pool, queuectl, until
@@ -34,6 +36,15 @@ def test_a_person_reads_what_happened_and_by_whom(spool):
         ["x", "dead", "->", "done"],
     ]
     assert (told[3][-2:], told[4][4:], "exit 3" in " ".join(told[2])) == (["(queuectl", "enqueue)"], ["by", "hand"], True)
+
+
+def test_how_long_it_took_is_said_as_other_commands_say_it(spool):
+    times = {"started": "2026-11-30T10:00:00Z", "ended": "2026-11-30T10:00:04.5Z", "duration": 4.5}
+    drop(spool, "x", {"command": "true", "attempts": [{"number": 1, **times, "exit": 0, "verdict": "done"}]}, "done")
+    what = {"attempt": 1, "exit": 0, "duration": 4.5, "by": "worker"}
+    spool.write_journal(journal.lines("ended", ["x"], "processing", "done", time.time(), what), spool.settings())
+    assert "exit 0, after 4.5 s, " in events(spool, "--all")[-1]
+    assert "exit 0 after 4.5 s" in queuectl("show", "x", spool=spool).stdout
 
 
 def test_jobs_and_times_can_be_chosen(spool):
@@ -79,12 +90,32 @@ def test_what_has_gone_before_it_was_read_is_told(spool, tmp_path):
         (["--after", "soon"], "cursor"),
         (["--since", "soon"], "--since takes a time"),
         (["--cursor-file", "/dev/null/x"], "Not a directory"),
+        (["--cursor-file", "/nonexistent/x"], "it can't be written: No such file or directory"),
+        (["--cursor-file", "/"], "it can't be written: Is a directory"),
+        (["--cursor-file", ""], "it can't be written"),
+        (["--cursor-file", "seen", "--since", "1h"], "--since and --cursor-file: the file says where to begin"),
+        (["--cursor-file", "seen", "--all"], "--all and --cursor-file: the file says where to begin"),
+        (["--after", "1:0", "--since", "1h"], "--since and --after: give one of them"),
+        (["--after", "1:0", "--all"], "--all and --after: give one of them"),
+        (["--all", "--since", "1h"], "--since and --all: give one of them"),
+        (["--after", "99:1"], "--after 99:1: that is to come, as the journal of "),
+        (["--after", "1:99999"], "ends at 1:"),
         (["nobody"], "no job fits"),
     ],
 )
-def test_what_can_not_be_meant_is_refused(spool, words, said):
-    done = queuectl("events", *words, spool=spool)
-    assert (done.returncode in (1, 2), done.stdout, said in done.stderr) == (True, "", True), done.stderr
+def test_what_can_not_be_meant_is_refused_before_anything_is_printed(spool, tmp_path, words, said):
+    spool.add("true", id="x")
+    done = queuectl("events", *words, spool=spool, cwd=tmp_path)
+    assert (done.returncode, done.stdout, said in done.stderr) == (1 if words == ["nobody"] else 2, "", True), done.stderr
+    assert os.listdir(tmp_path) == ["spool"]
+
+
+def test_ids_come_on_stdin_as_for_other_commands(spool):
+    for id in "xyz":
+        spool.add("true", id=id)
+    told = [queuectl("events", "-", spool=spool, stdin=stdin) for stdin in ("x\nz\n", "", "x\nnobody\n")]
+    assert [(len(each.stdout.splitlines()), each.returncode) for each in told] == [(2, 0), (0, 0), (1, 1)]
+    assert "nobody" in told[2].stderr
 
 
 def test_where_it_is_switched_off_that_is_said(spool):

@@ -73,6 +73,14 @@ def test_programs_get_an_object_with_its_level_for_each_event(spool, tmp_path):
         (["--log", "/"], "--log /: can't write the log to /: Is a directory: choose another place"),
         (["--log", "syslog:/nowhere/log"], "nobody listens there, or lets us speak: syslog:PATH names another socket, or "),
         (["--log", "journald:/nowhere/log"], "journald:PATH names another socket, or --log FILE a file"),
+        (["--log", "syslog:/nowhere/log"], "can't write the log to /nowhere/log: No such file or directory: "),
+        (["--log", "jurnald"], "--log jurnald: did you mean journald? --log ./jurnald is a file of that name"),
+        (["--log", "journal:/x"], "did you mean journald?"),
+        (["--log", "SysLog"], "did you mean syslog?"),
+        (["--log", "sdterr"], "did you mean stderr?"),
+        (["--log", "-"], "did you mean stdout?"),
+        (["--log", "json"], "--log says where: --log-format json is how; --log ./json is a file of that name"),
+        (["--log", "text"], "--log-format text is how"),
         (["--log-level", "loud"], "--log-level is one of debug, info, warning, error, not 'loud'"),
         (["--log-format", "xml"], "--log-format is one of text, json, not 'xml'"),
     ],
@@ -81,6 +89,12 @@ def test_programs_get_an_object_with_its_level_for_each_event(spool, tmp_path):
 def test_a_log_that_cannot_be_is_told_of_before_anything_runs(spool, words, why, how):
     ran = queuectl("start", "--drain", *how, *words, spool=spool)
     assert (ran.returncode, ran.stdout, why in ran.stderr, workers(spool)) == (2, "", True, []), ran.stderr
+
+
+@pytest.mark.parametrize("target", ["./jurnald", "syslog.log", "queue", "./json"])
+def test_the_name_of_a_file_is_one_where_nothing_else_can_be_meant(spool, tmp_path, target):
+    ran = queuectl("start", "--drain", "--log", target, spool=spool, cwd=tmp_path)
+    assert (ran.returncode, kinds(tmp_path / target)[0]) == (0, "started"), ran.stderr
 
 
 def test_a_log_that_is_rotated_goes_on_in_a_new_file_and_lacks_nothing(spool, tmp_path):
@@ -102,6 +116,7 @@ def test_the_log_of_the_background_is_rotated_with_what_python_says(spool, tmp_p
     queuectl("start", "--count", 1, "--detach", spool=spool, check=True)
     try:
         [entry] = [each for each in spool_entries(spool) if each["role"] == "supervisor"]
+        until(lambda: kinds(log) == ["started"], "its first line, which comes when start has returned")
         log.rename(tmp_path / "older")
         run_one(spool, "x")
         until(lambda: kinds(log) == ["done"], "the new file")

@@ -32,6 +32,9 @@ def test_it_prints_openmetrics_and_with_a_dash_what_node_exporter_reads(spool):
     [
         (["--textfile", "{tmp}/none"], "no such directory"),
         (["--textfile", ""], "no such directory"),
+        (["--textfile", "{tmp}/x.txt"], "the name of a file has to end with .prom"),
+        (["--textfile"], "--textfile needs a value: --textfile DIR"),
+        (["--label"], "--label needs a value: --label PAIR"),
         (["--textfile", "{tmp}/none/x.prom"], "no such directory"),
         (["--every", "3"], "--textfile DIR --every 15s"),
         (["--every", "3", "--textfile", "-"], "--textfile DIR --every 15s"),
@@ -216,3 +219,18 @@ def test_an_address_that_is_taken_is_told_of(spool):
         done = queuectl("metrics", "--serve", other.getsockname()[1], spool=spool)
     assert done.returncode == 1
     assert "Address already in use: choose another with --serve" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--serve", "0"], ["--textfile", "{tmp}", "--every", "60"]])
+def test_where_sigint_is_ignored_sigterm_ends_it(spool, tmp_path, words):
+    """A shell starts so what is to run in its background."""
+    command = [*QUEUECTL, "--spool", spool.root, "metrics", *(word.format(tmp=tmp_path) for word in words)]
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    with subprocess.Popen(ignoring, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until(lambda: (tmp_path / "queuectl.prom").exists() if "--every" in words else process.stderr.readline(), "its start")
+            process.send_signal(signal.SIGINT)
+            process.terminate()
+            assert process.wait(30) in (0, -signal.SIGTERM)
+        finally:
+            process.kill()

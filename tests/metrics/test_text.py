@@ -71,13 +71,20 @@ def test_the_oldest_that_waits_is_the_oldest_that_may_run(spool):
     assert told(spool)["oldest_pending_seconds",] == 200
 
 
-def test_the_next_due_is_of_what_failed_and_below_0_when_it_is_overdue(spool):
+def test_the_next_due_is_of_what_failed_and_0_when_it_is_overdue(spool):
     add(spool, "delayed", NOW + 10)
     assert ("next_due_seconds",) not in told(spool)
     for id, due in (("later", 60), ("overdue", -5)):
         add(spool, id, NOW + due)
         mv(spool, id, "pending", "failed")
-        assert told(spool)["next_due_seconds",] == due
+        assert told(spool)["next_due_seconds",] == max(0, due)
+
+
+def test_nothing_is_due_where_none_has_failed_whatever_a_supervisor_said_last(spool):
+    seen = metrics.look(spool)._replace(waits=metrics.Waits(None, NOW - 0.17))
+    assert metrics._told_of_waits(seen)["next_due_seconds"] == {}
+    failed = seen._replace(book=book_of(counts={"failed": 1}))
+    assert metrics._told_of_waits(failed)["next_due_seconds"] == {(): 0.0}
 
 
 def test_a_supervisor_that_has_not_said_yet_what_waits_is_not_spoken_for(spool):

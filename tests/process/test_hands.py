@@ -195,3 +195,13 @@ def test_an_editors_save_over_a_pending_file_is_what_runs(spool, tmp_path):
         os.rename(spool.path("pending", ".x.json.swp"), spool.path("pending", "x"))
         comes_to(spool, "x", "done")
     assert (tmp_path / "out").read_text() == "new\n"
+
+
+@pytest.mark.parametrize("how", ["rm", "purge"])
+def test_a_directory_with_the_name_of_a_job_is_not_removed_but_refused(spool, how):
+    folder = spool.path("dead", "x")
+    os.mkdir(folder)
+    open(f"{folder}/mine", "w").close()
+    done = queuectl(*(["rm", "x"] if how == "rm" else ["dlq", "purge", "--all", "--yes"]), spool=spool)
+    assert (done.returncode, f"{folder} is a directory" in done.stderr, os.listdir(folder)) == (1, True, ["mine"]), done.stderr
+    assert os.listdir(f"{spool.root}/tmp") == []

@@ -40,7 +40,7 @@ class Page:
         self.process = process
         self.link = link
         self.path = path
-        self.port = None if path else int(re.search(r":(\d+)/", link)[1])
+        self.port = None if path else int(re.search(r":(\d+)(?:/|: )", link)[1])
         self.token_file = Path(token_file)
         self.token = self.token_file.read_text().strip()
 

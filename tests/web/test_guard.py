@@ -20,7 +20,8 @@ def test_the_token_lets_in_and_nothing_else_does(web):
 def test_a_stranger_gets_a_page_that_says_where_the_link_is(web):
     answer = web.ask("GET", "/", auth={})
     assert (answer.status, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
-    assert b"queuectl web" in answer.body
+    assert (b"queuectl web" in answer.body, b"Try again" in answer.body) == (True, False)
+    assert b"Try again" in web.ask("GET", "/nowhere").body
 
 
 def test_the_link_gives_a_cookie_that_scripts_and_other_sites_cant_have(web):
@@ -50,7 +51,7 @@ def test_who_says_that_he_came_by_tls_is_not_believed_without_a_proxy(web):
 
 
 def test_a_wrong_token_gives_no_cookie(web):
-    for query in ("token=x", "token=", "", "code=x", "token=%ff"):
+    for query in ("token=x", "token=", "", "code=x", "token=%ff", "&".join(f"x{number}=1" for number in range(99))):
         answer = web.ask("GET", f"/login?{query}", auth={})
         assert (answer.status, "set-cookie" in answer.headers) == (403, False)
 

@@ -674,3 +674,34 @@ def test_what_was_changed_in_the_instant_before_is_not_lost(spool):
     hands.change(spool, job, {"priority": 7}, settings)
     hands.replace(spool, job, {"command": "mine"}, None, settings, seen={"command": "true"})
     assert spool.read("pending", "x").record == {"command": "true", "priority": 7}
+
+
+def test_a_directory_with_the_name_of_a_job_is_not_removed_but_refused(web, spool):
+    folder = spool.path("dead", "x")
+    os.mkdir(folder)
+    open(f"{folder}/mine", "w").close()
+    until(lambda: web.get("/status").json["counts"]["dead"], "the look")
+    answer = web.ask("DELETE", "/api/v1/jobs/x")
+    assert (answer.problem, "is a directory" in answer.json["detail"]) == ((409, "not-possible"), True)
+    purged = web.post("/dead/purge", {"ids": ["x"]}).json
+    assert (purged["done"], "is a directory" in purged["refused"][0]["why"]) == (0, True)
+    assert (os.listdir(folder), os.listdir(f"{spool.root}/tmp")) == (["mine"], [])
+
+
+@pytest.mark.parametrize("what", ["retry", "purge"])
+def test_an_id_that_no_file_can_have_is_refused(web, what):
+    answer = web.post(f"/dead/{what}", {"ids": ["x", "\ud800"]})
+    assert (answer.problem, "\\ud800" in answer.json["detail"]) == ((422, "wrong-value"), True)
+
+
+def test_a_key_that_there_is_not_is_refused_with_those_that_there_are(web):
+    answer = web.get("/jobs?q=foo:bar")
+    assert answer.problem == (422, "wrong-value")
+    assert all(f"{key}:" in answer.json["detail"] for key in ("foo", "id", "name", "tag", "reason", "command", "group", "batch"))
+
+
+@pytest.mark.parametrize("text", ["http://x/", "12:30", "foo:", ":x", "command:foo:bar"])
+def test_a_colon_alone_makes_no_key(web, spool, text):
+    spool.add(f"echo {text.removeprefix('command:')}", id="x")
+    until(lambda: web.get("/status").json["counts"]["pending"], "the look")
+    assert [job["id"] for job in web.get(f"/jobs?q={text}").json["jobs"]] == ["x"]

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from kit import QUEUECTL, TOP, queuectl, until
+from terminal import Terminal
 from web.page import page
 
 
@@ -85,6 +87,40 @@ def test_the_link_is_all_that_is_said_in_a_pipe(web):
     assert web.link.startswith(f"http://127.0.0.1:{web.port}/login?token=")
 
 
+def test_the_link_has_the_name_that_others_reach_it_by(spool, tmp_path):
+    named = ("--allow-host", "queue.example.org:8443", "--allow-host", "other.example.org")
+    path = tmp_path / "web.sock"
+    with page(spool, "--socket", path, *named) as web:
+        assert web.link.startswith(f"{path}: https://queue.example.org:8443/login?token=")
+    with page(spool, "--behind-proxy", *named) as web:
+        assert web.link.startswith(f"127.0.0.1:{web.port}: https://queue.example.org:8443/login?token=")
+    with page(spool, *named) as web:
+        assert web.link.startswith(f"http://127.0.0.1:{web.port}/login?token=")
+
+
+@pytest.mark.parametrize(("host", "said"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("localhost", "127.0.0.1 or [::1]")])
+def test_the_link_of_all_addresses_has_one_that_no_other_user_can_listen_at(spool, host, said):
+    with page(spool, "--host", host) as web:
+        assert web.link.startswith(tuple(f"http://{each}:{web.port}/" for each in said.split(" or ")))
+
+
+def test_a_socket_is_asked_by_the_loopbacks_address_too(spool, tmp_path):
+    with page(spool, "--socket", tmp_path / "web.sock") as web:
+        assert web.link.startswith(f"{tmp_path}/web.sock: http://127.0.0.1/login?token=")
+        assert web.get("/status", headers={"Host": "127.0.0.1"}).status == 200
+
+
+def test_a_person_is_told_which_file_the_token_lies_in(spool, tmp_path):
+    for words, file in (([], f"{spool.root}/web.token"), (["--token-file", f"{tmp_path}/t"], f"{tmp_path}/t")):
+        terminal = Terminal(spool, "web", *words, columns=200)
+        try:
+            terminal.expect(f"the token lies in {file}")
+        finally:
+            terminal.program.terminate()
+            terminal.program.wait()
+            terminal.close()
+
+
 def test_open_shows_a_link_that_is_good_once(spool, tmp_path):
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/asked\n')
@@ -150,3 +186,15 @@ def test_a_thousand_things_asked_at_once_are_answered(web, spool):
 def test_it_starts_by_its_name_only(spool):
     done = subprocess.run([*QUEUECTL, "web", "--help"], capture_output=True, text=True, check=True)
     assert "--read-only" in done.stdout
+
+
+def test_a_tokens_file_in_no_directory_is_refused_and_none_is_made(spool, tmp_path):
+    done = queuectl("web", "--token-file", tmp_path / "nope" / "deeper" / "t", spool=spool)
+    assert (done.returncode, f"there is no directory {tmp_path}/nope/deeper" in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "nope").exists()
+
+
+def test_a_tokens_file_is_named_from_where_one_is(spool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with page(spool, token_file="token") as web:
+        assert web.get("/status").status == 200
