@@ -135,9 +135,9 @@ def test_an_edit_that_is_no_job_is_refused_and_kept(view, shop):
     view.forgiving = True  # 422 stands in the console
     view.press("e")
     view.click(".mender summary")
-    view.run("document.querySelector('.mender details').dispatchEvent(new Event('toggle'))")  # comes late where much is to do
     whole = '{"command": "true", "timout": 3}'
     view.run("document.querySelector('textarea[name=whole]').value = arguments[0]", whole)
+    view.run("document.querySelector('.mender details').dispatchEvent(new Event('toggle'))")  # it comes late where much is to do
     view.click(".mender button", "Save")
     view.see("timeout", ".mender .problem")
     assert view.run("return document.querySelector('textarea[name=whole]').value") == whole
