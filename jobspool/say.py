@@ -156,7 +156,9 @@ def why(spool: Spool, job: Job, settings: object) -> tuple[str, str]:
     """Return why the job is where it is, and what to type, "" for nothing."""
     name = short(job.id)
     if job.state == PROCESSING:
-        return f"it is running, {age(job)}{progress_words(said_so_far(spool, job))}", f"queuectl logs -f {name}"
+        far = progress_words(said_so_far(spool, job))
+        comma = "," if far and not far.startswith(" (") else ""
+        return f"it is running, {age(job)}{comma}{far}", f"queuectl logs -f {name}"
     if job.state == DONE:
         return f"it is done, {age(job)}", ""
     if job.state == DEAD:

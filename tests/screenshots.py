@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -57,9 +58,25 @@ def main() -> int:
         return 1
     views = VIEWS if "ALL" in sys.argv[1:] else {name: VIEWS[name] for name in SHOWN}
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="shop-") as scene:
-        take_all(Path(scene), views)
+    with stage() as scene:
+        take_all(scene, views)
     return 0
+
+
+@contextlib.contextmanager
+def stage():
+    """A folder for the scene, by a name that is fit to be seen, where nobody has it."""
+    folder = Path("/tmp/shop")
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError:
+        with tempfile.TemporaryDirectory(prefix="shop-") as other:
+            yield Path(other)
+        return
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def take_all(scene: Path, views: dict[str, str]) -> None:

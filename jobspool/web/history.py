@@ -46,21 +46,25 @@ def caught_up(root: str, cursor: str, shown: int) -> dict:
 
 
 def newest(root: str, most: int) -> dict:
-    """Return the newest events, at most so many, the oldest of them first, and where to go on."""
-    end, found = journal.end(root), []
+    """Return the newest events, at most so many, the oldest of them first, each with its cursor, and where to go on."""
+    cursor, found = journal.end(root), []
     for number in reversed(journal.segments(root)):
         lines = _tail(journal.path_of(root, number), (most - len(found)) * LINE)
-        found = [*told([event for line in lines if (event := journal.parsed(line))]), *found]
+        there = [{**event, "cursor": f"{number}:{end}"} for line, end in lines if (event := journal.parsed(line))]
+        found = [*told(there), *found]
         if len(found) >= most:
             break
-    return {"events": found[-most:], "cursor": end, "lost": False}
+    return {"events": found[-most:], "cursor": cursor, "lost": False}
 
 
-def _tail(path: str, length: int) -> list[bytes]:
-    """Return the last whole lines of the file, of about so many bytes."""
-    content, begun = _content(path, length)
-    lines = content.split(b"\n")
-    return lines[0 if begun == 0 else 1 : -1]
+def _tail(path: str, length: int) -> list[tuple[bytes, int]]:
+    """Return the last whole lines of the file, of about so many bytes, and where in it each ends."""
+    content, at = _content(path, length)
+    lines, whole = [], at == 0
+    for line in content.split(b"\n")[:-1]:
+        at += len(line) + 1
+        lines.append((line, at))
+    return lines if whole else lines[1:]
 
 
 def _content(path: str, length: int | None = None) -> tuple[bytes, int]:

@@ -34,7 +34,7 @@ VERBS = {
     "back": ("Run last", (PENDING,), "back"),
     "priority": ("Priority", (PENDING, FAILED), "priority"),
     "edit": ("Edit", (PENDING, FAILED, DONE, DEAD), "edit"),
-    "copy": ("Copy", (PENDING, PROCESSING, DONE, FAILED, DEAD), "again"),
+    "copy": ("Again", (PENDING, PROCESSING, DONE, FAILED, DEAD), "again"),
     "rm": ("Remove", (PENDING, FAILED, DONE, DEAD), "rm"),
 }
 FOR_ANY_FILE = ("cancel", "edit", "rm", "kill", "front", "back")  # also for what is no whole job

@@ -102,7 +102,7 @@ def test_a_copy_is_added_and_can_be_opened(view, shop):
     spool, _ = shop
     lay(spool, "to-copy", "done", "echo copied")
     view.open("/job/to-copy")
-    view.click(".acts button", "Copy")
+    view.click(".acts button", "Again")
     view.click(".toasts a", "open it")
     view.see("echo copied", "pre.command")
     view.see("pending", ".jobhead")
@@ -137,10 +137,27 @@ def test_an_edit_that_is_no_job_is_refused_and_kept(view, shop):
     view.click(".mender summary")
     whole = '{"command": "true", "timout": 3}'
     view.run("document.querySelector('textarea[name=whole]').value = arguments[0]", whole)
+    view.run("document.querySelector('.mender details').dispatchEvent(new Event('toggle'))")  # it comes late where much is to do
     view.click(".mender button", "Save")
     view.see("timeout", ".mender .problem")
     assert view.run("return document.querySelector('textarea[name=whole]').value") == whole
     assert "timout" not in read(spool, "mend-me")
+
+
+def test_a_field_and_the_text_are_edited_beside_each_other(view, shop):
+    spool, _ = shop
+    lay(spool, "both-ways", "dead")
+    view.open("/job/both-ways")
+    view.see("dead", ".jobhead")
+    view.press("e")
+    view.type(".mender input[name=timeout]", "9")
+    view.click(".mender summary")
+    view.run("document.querySelector('textarea[name=whole]').value = arguments[0]", '{"command": "echo text", "timeout": 9}')
+    view.type(".mender input[name=max_retries]", "2")
+    view.click(".mender button:not([name])", "Save")
+    view.see("is saved", ".toasts")
+    record = read(spool, "both-ways")
+    assert [record.get(word) for word in ("command", "timeout", "max_retries")] == ["echo text", 9, 2]
 
 
 def test_an_edit_over_somebody_elses_is_refused(view, shop):
@@ -200,11 +217,11 @@ def test_some_of_the_dead_are_chosen_and_retried(morgue, spool):
     morgue.until(lambda: morgue.count("tbody tr") == 3, "the others")
 
 
-def test_all_of_the_dead_are_purged_and_put_back(morgue, spool):
-    morgue.click("button", "Purge all")
+def test_all_of_the_dead_are_removed_and_put_back(morgue, spool):
+    morgue.click("button", "Remove all")
     morgue.see("$ queuectl dlq purge --all", "dialog")
-    morgue.click("dialog button", "Purge 5")
-    morgue.see("5 jobs purged", ".toasts")
+    morgue.click("dialog button", "Remove 5")
+    morgue.see("5 jobs removed", ".toasts")
     morgue.see("Nothing is dead")
     assert where(spool, "one-0") == []
     morgue.click("button.undo")
@@ -221,6 +238,8 @@ def test_a_dead_job_is_looked_at_and_mended_in_its_place(morgue, spool):
     morgue.click(".look button", "Save and retry")
     until(lambda: where(spool, "one-2") == ["pending"], "it to wait again")
     assert read(spool, "one-2")["command"] == "true"
+    morgue.click(".toasts a", "open it")
+    morgue.see("one-2", "h1")
 
 
 # ---- adding

@@ -16,10 +16,10 @@ def test_the_overview_says_what_is_there_and_follows_live(window, spool):
     window.see("No worker is running")
     window.see("queuectl start")
     spool.add("true")
-    window.see("1 job waits")
+    window.see("1 job is pending")
     spool.add("sh -c 'echo broken >&2; exit 3'", max_retries=0)
     with pool(spool, 2):
-        window.see("2 workers, idle. Nothing waits.")
+        window.see("2 workers, idle. Nothing is pending.")
         window.until(lambda: window.text(".counts .done b") == window.text(".counts .dead b") == "1", "one done and one dead")
         window.see("exit 3", ".reasons")
         window.see("1 done", ".plots")
@@ -39,6 +39,87 @@ def test_a_plot_can_be_read_as_a_table(view, shop):
     view.press("\ue007")
     view.until(lambda: view.count(".plot:first-child tbody tr") == 60, "a row for each minute")
     assert "0 done, 0 failed, 1 added" in view.run("return document.querySelector('.canvas').getAttribute('aria-label')")
+
+
+def test_the_axis_of_a_plot_holds_the_longest(window, spool):
+    recent = {"job": "waited", "from": "pending", "to": "processing", "by": "worker", "worker": "w"}
+    lines = [
+        {"time": iso(time.time() - 60 * i), "event": "claimed", **recent, "attempt": 1, "waited": 68.0 if i == 9 else 1.0}
+        for i in range(20, 0, -1)
+    ]
+    folder = Path(spool.root, "journal")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "00000001.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    window.open("/")
+    window.see("68 s at most", ".plots")
+    assert window.text(".ytop").splitlines()[1] == "90 s"
+    assert (
+        min(
+            float(each.split(",")[1])
+            for each in window.run("return document.querySelector('polyline.longest')").get_attribute("points").split()
+        )
+        > 0
+    )
+
+
+def test_a_change_is_told_once(window, spool):
+    spool.add("true", id="told-once")
+    window.open("/")
+    window.see("told-once", ".changes")
+    event = window.driver.execute_async_script(
+        "const done = arguments[0]; fetch('/api/v1/events?last=1', {headers: {'X-Queuectl': '1'}}).then((said) => said.json()).then((said) => done(said.events[0]))"
+    )
+    window.driver.execute_async_script(
+        """
+        const [event, done] = arguments;
+        import("/static/live.js").then(({live}) => {
+          live.dispatchEvent(new CustomEvent("change", {detail: {events: [event]}}));
+          requestAnimationFrame(() => requestAnimationFrame(done));
+        });
+        """,
+        event,
+    )
+    assert window.text(".changes .open").split() == ["told-once"]
+
+
+OLD_LISTS = """
+    const done = arguments[0], ask = window.fetch, known = new Map();
+    const asked = performance.getEntriesByType("resource").map((entry) => entry.name).filter((name) => name.includes("/jobs?"));
+    window.fetch = async (address, given) => known.get(new URL(address, location).href)?.clone() ?? ask(address, given);
+    Promise.all(asked.map(async (name) => known.set(name, await ask(name, {headers: {"X-Queuectl": "1"}})))).then(() => done());
+"""  # lists of jobs are as they are now, and get no newer
+
+
+def test_what_runs_does_not_wait(window, spool):
+    job = spool.add("sleep 60")
+    window.open("/")
+    window.see(job.handle, ".short")
+    window.driver.execute_async_script(OLD_LISTS)
+    with pool(spool):
+        window.see(job.handle, ".workers")
+        window.see("nothing waits")
+        assert job.handle not in window.text(".short")
+
+
+def test_times_grow_old_where_they_stand(view, shop):
+    spool, _ = shop
+    died = [{"number": 1, "started": iso(time.time() - 6), "ended": iso(time.time() - 5), "reason": "exit 1", "verdict": "dead"}]
+    drop(spool, "grows-old", {"command": "false", "attempts": died}, "dead")
+    view.open("/dead")
+    view.see("grows-old", "tbody")
+    for css in ("tbody tr[data-key='grows-old'] td.when", ".choose .when"):
+        before = view.text(css)
+        view.until(lambda css=css, before=before: view.text(css) != before, f"{css} to say more than {before!r}")
+
+
+def test_a_job_that_is_not_there_has_no_empty_headings(view, shop):
+    view.forgiving = True  # 404 stands in the console
+    view.open("/job/never-was")
+    view.see("There is no job never-was")
+    assert (
+        view.run("return [...document.querySelectorAll('main h2, main pre')].filter((each) => each.checkVisibility()).length")
+        == 0
+    )
 
 
 def test_pause_and_resume_say_the_command(view, shop):

@@ -66,7 +66,7 @@ def test_axe_finds_nothing_in_what_opens(view, furnished, theme):
     view.find("dialog.keys")
     assert view.axe() == []
     view.press(ESCAPE)
-    view.click("button", "Purge all")
+    view.click("button", "Remove all")
     view.find("dialog .danger")
     assert view.axe() == []
 
@@ -83,6 +83,49 @@ def test_nothing_is_wider_than_the_window(view, furnished, path):
             " each.getBoundingClientRect().right > innerWidth + 1 && !each.closest('.log, .scroll')).map((each) => each.outerHTML.slice(0, 99))"
         )
         assert hidden == []
+
+
+def test_long_ids_are_cut_and_their_reason_stays(window, spool):
+    for i in range(3):
+        id = f"{i}-{'a-very-long-id-' * 6}"
+        spool.add("exit 3", id=id, max_retries=0)
+    with pool(spool):
+        until(lambda: len(list(spool.jobs("dead"))) == 3, "three to die")
+    window.open("/")
+    window.see("exit 3", ".reasons")
+    window.until(lambda: window.count(".examples a") == 3, "the examples")
+    for width in (390, 820, 1280):
+        window.wide(width, 800)
+        assert window.run("return [document.documentElement.scrollWidth, innerWidth]") == [width, width]
+        shown, whole = window.run(
+            "const reason = document.querySelector('.reasons .open'); return [reason.clientWidth, reason.scrollWidth]"
+        )
+        assert shown >= whole > 20
+
+
+def test_no_word_runs_into_the_next_in_the_list_of_jobs(window, spool):
+    job = spool.add("sleep 60")
+    with pool(spool):
+        until(lambda: where(spool, job.id) == ["processing"], "it to run")
+        window.open("/jobs")
+        window.see("processing", "tbody")
+        for width in (390, 820, 1280):
+            window.wide(width, 800)
+            word, name = window.run(
+                "return ['.state', 'a.open'].map((css) => document.querySelector(`tbody ${css}`).getBoundingClientRect()).map((box) => [box.left, box.right])"
+            )
+            assert word[1] < name[0]
+
+
+def test_the_keys_are_named_where_nothing_hovers(window):
+    window.open("/")
+    window.press("?")
+    window.find("dialog.keys")
+    rules = "return [...document.styleSheets[0].cssRules].filter((rule) => rule.media?.mediaText === '(hover: none)').flatMap((rule) => [...rule.cssRules]).map((rule) => rule.selectorText)"
+    hiding = [rule for rule in window.run(rules) if "kbd" in rule]
+    assert hiding
+    assert [window.count(f"dialog {rule}") for rule in hiding] == [0] * len(hiding)
+    assert "." in window.text("dialog.keys kbd").splitlines()
 
 
 def test_a_dead_job_is_found_mended_and_retried_by_keys_alone(window, spool):

@@ -110,6 +110,7 @@ def test_what_has_happened_is_told_as_json(web, spool):
     assert web.get(f"/events?cursor={rest['cursor']}").json["events"] == []
     newest = web.get("/events?last=2").json
     assert ([event["job"] for event in newest["events"]], newest["cursor"]) == (["b", "c"], rest["cursor"])
+    assert newest["events"] == [*told["events"], *rest["events"]][-2:]
     assert [web.get(f"/events?{query}").status for query in ("cursor=x", "limit=0", "last=x")] == [400] * 3
 
 

@@ -10,11 +10,11 @@ import { counted, handle, printable, quoted } from "./words.js";
 const SIGNALS = ["TERM", "INT", "HUP", "KILL", "USR1", "USR2", "STOP", "CONT"];
 const PAST = {
   retry: "is tried again", cancel: "is cancelled", hold: "is held", release: "is released", front: "is next in line", back: "is last in line",
-  kill: "got the signal", copy: "was copied", rm: "is removed", priority: "has its new priority",
+  kill: "got the signal", copy: "is added again", rm: "is removed", priority: "has its new priority",
 };
 const LABELS = {
   retry: "Retry", cancel: "Cancel", kill: "Signal", hold: "Hold", release: "Release", front: "Run next", back: "Run last",
-  priority: "Priority", edit: "Edit", copy: "Copy", rm: "Remove",
+  priority: "Priority", edit: "Edit", copy: "Again", rm: "Remove",
 }; // short, as buttons are
 export const KEYS = { retry: "r", edit: "e", cancel: "c", hold: "h", copy: "y" };
 
@@ -66,11 +66,11 @@ async function request(id, verb, given) {
   return (await post(`${jobPath(id)}/${verb}`, body)) ?? {};
 }
 
-/** Retry or purge many dead jobs: `which` is {ids}, {reason} or {all: true}. */
+/** Retry or remove many dead jobs: `which` is {ids}, {reason} or {all: true}. */
 export async function performOnDead(verb, which, command, then) {
   try {
     const { count, refused, undos } = await performOnAll(verb, which);
-    const what = `${counted(count, "job")} ${verb === "retry" ? "tried again" : "purged"}`;
+    const what = `${counted(count, "job")} ${verb === "retry" ? "tried again" : "removed"}`;
     const undo = undos.length ? undos.reverse() : null;
     toast(refused.length ? `${what}; ${refused.length} not: ${handle(refused[0].id)}: ${refused[0].why}` : what, { command, undo, then, bad: !count && refused.length > 0 });
     then?.();
@@ -104,7 +104,7 @@ export function commandLine(command) {
       getSelection().selectAllChildren(text); // no clipboard over plain http from elsewhere: it is marked to be copied by hand
     }
   };
-  const text = h("code", printable(command));
+  const text = h("code", { title: printable(command) }, printable(command));
   const button = h("button.plain.copy", { type: "button", onclick: copy, "aria-label": `Copy: ${printable(command)}` }, "copy");
   return h("span.cmdline", {}, h("span.prompt", { "aria-hidden": "true" }, "$ "), text, button);
 }
@@ -116,9 +116,5 @@ export function actionList(actions, act) {
     h("button", { type: "button", class: action.verb === "rm" || action.verb === "cancel" ? "danger" : action.verb === "retry" ? "first" : "", onclick: () => act(action) },
       LABELS[action.verb] ?? action.label, KEYS[action.verb] && h("kbd", { "aria-hidden": "true" }, KEYS[action.verb])),
     commandLine(action.command));
-  const others = actions.filter((action) => !action.possible && action.why);
-  return h("div", {}, h("ul.acts", {}, possible(actions).map(row)),
-    others.length > 0 && h("details.quiet", {}, h("summary", "not now"), h("ul.plainlist", {}, others.map((each) => h("li", `${LABELS[each.verb] ?? each.label}: ${printable(each.why)}`)))));
+  return h("ul.acts", {}, actions.filter((action) => action.possible).map(row));
 }
-
-const possible = (actions) => actions.filter((action) => action.possible);

@@ -69,8 +69,13 @@ export async function call(method, path, body, { headers = {}, signal } = {}) {
   const given = { Accept: "application/json", "X-Queuectl": "1", ...headers };
   if (body !== undefined) given["Content-Type"] = "application/json";
   const answer = await reached(ROOT + path, { method, headers: given, body: body === undefined ? undefined : JSON.stringify(body), signal });
-  const data = answer.status === 204 ? null : await answer.json().catch(() => null);
+  const data = answer.status === 204 ? null : await answer.json().catch(nothing);
   return { data, headers: answer.headers, status: answer.status };
+}
+
+function nothing(error) {
+  if (error.name === "AbortError") throw error; // the view was left while it came
+  return null;
 }
 
 export const get = async (path, options) => (await call("GET", path, undefined, options)).data;

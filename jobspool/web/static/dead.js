@@ -1,9 +1,9 @@
-// The dead letter queue as a work place: what died of what, a look at each, mend it, try again some or all, purge, and undo.
+// The dead letter queue as a work place: what died of what, a look at each, mend it, try again or remove some or all, and undo.
 
 import { get, jobPath, pageOf } from "./api.js";
 import { KEYS, commandLine, perform, performOnDead } from "./actions.js";
 import { ask } from "./ask.js";
-import { atMost, h, keyed, say, set } from "./dom.js";
+import { atMost, eachSecond, h, keyed, say, set } from "./dom.js";
 import { live } from "./live.js";
 import { Log } from "./log.js";
 import { mender } from "./mend.js";
@@ -79,7 +79,7 @@ export function open(main, { query, signal, go }) {
 
   async function purge(what) {
     const sure = await ask({
-      title: `Purge ${counted(what.count, "job")}?`, danger: true, verb: `Purge ${number(what.count)}`,
+      title: `Remove ${counted(what.count, "job")}?`, danger: true, verb: `Remove ${number(what.count)}`,
       text: "Their files and logs are removed. It can be undone for a minute.", command: () => commandOf("purge", what),
     });
     if (sure) await performOnDead("purge", what.which, commandOf("purge", what), look);
@@ -88,9 +88,9 @@ export function open(main, { query, signal, go }) {
   function tellChosen(ids) {
     const readOnly = live.readOnly;
     say(allRetry, reason === null ? `Retry all ${number(countOf())}` : `Retry these ${number(countOf())}`);
-    say(allPurge, reason === null ? "Purge all" : "Purge these");
+    say(allPurge, reason === null ? "Remove all" : "Remove these");
     say(chosenRetry, `Retry ${ids.length} chosen`);
-    say(chosenPurge, `Purge ${ids.length}`);
+    say(chosenPurge, `Remove ${ids.length}`);
     chosenRetry.parentElement.hidden = readOnly || !ids.length;
     allRetry.parentElement.hidden = readOnly || ids.length > 0 || !countOf();
     const command = commandOf("retry", ids.length ? chosen() : all());
@@ -182,6 +182,10 @@ export function open(main, { query, signal, go }) {
   live.addEventListener("stale", () => soon(), { signal });
   live.addEventListener("status", () => tellChosen(table.chosen), { signal });
   signal.addEventListener("abort", () => log?.close());
+  eachSecond(() => {
+    drawGroups();
+    table.tick();
+  }, signal);
   soon(0);
 
   const onFocused = (what) => () => {

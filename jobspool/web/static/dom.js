@@ -98,6 +98,12 @@ export function atMost(gap, what, signal) {
   return soon;
 }
 
+/** Call `what` each second while the page is seen, until the view is left. */
+export function eachSecond(what, signal) {
+  const timer = setInterval(() => document.hidden || what(), 1000);
+  signal.addEventListener("abort", () => clearInterval(timer));
+}
+
 /** Whether somebody types there, so that single keys mean letters. */
 export function isTyping(target) {
   return target instanceof HTMLElement && (target.matches("input:not([type=checkbox],[type=radio]), textarea, select") || target.isContentEditable);

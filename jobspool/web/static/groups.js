@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { commandLine } from "./actions.js";
-import { atMost, h, keyed, say } from "./dom.js";
+import { atMost, eachSecond, h, keyed, say, set } from "./dom.js";
 import { live } from "./live.js";
 import { rowsOf } from "./overview.js";
 import { complain } from "./toast.js";
@@ -21,6 +21,7 @@ export function open(main, { signal }) {
   for (const type of ["change", "stale"]) live.addEventListener(type, () => look(), { signal });
   const timer = setInterval(() => document.hidden || look(), 15_000);
   signal.addEventListener("abort", () => clearInterval(timer));
+  eachSecond(() => parts.forEach((part) => part.tick()), signal);
   look(0);
   return { title: "Groups", search: "" };
 }
@@ -30,14 +31,21 @@ function table(title, heads, none, command) {
   const grid = h("table.plain", {}, h("caption.unseen", title), h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), body);
   const note = h("p.quiet");
   const element = h("section", {}, h("h2", title), h("div.scroll", {}, grid), empty, note);
+  const labelled = (row) => {
+    heads.forEach((head, i) => set(row.children[i], "data-head", head)); // where there is room for one column only
+    return row;
+  };
+  let tick = () => {};
   return {
     element,
+    tick: () => tick(),
     show(answer, key, make, update) {
       const rows = rowsOf(answer);
+      tick = () => keyed(body, rows, key, (row) => labelled(make(row)), update);
       say(note, answer.complete === false ? "of the newest jobs only" : "");
       empty.hidden = rows.length > 0;
       grid.hidden = !rows.length;
-      keyed(body, rows, key, make, update);
+      tick();
     },
   };
 }
@@ -49,6 +57,7 @@ function batches() {
   const shown = table("Batches", ["batch", "how far", "ended", "how"], "No job belongs to a batch.", "queuectl enqueue --batch film --array 1-100 ./frame.sh");
   return {
     element: shown.element,
+    tick: shown.tick,
     async look(signal) {
       shown.show(await get("/batches", { signal }), (row) => row.batch, (row) => h("tr", {}, link(`/jobs?q=${encodeURIComponent(searchWord("batch", row.batch))}`, row.batch), h("td", {}, h("progress", { "aria-label": `how far ${printable(row.batch)} is` })), h("td.number"), h("td")), (element, row) => {
         const bar = element.querySelector("progress");
@@ -65,6 +74,7 @@ function groups() {
   const shown = table("Groups", ["group", "pending", "failed", "processing", "at once", "rate", "weight", ""], "No groups.", "queuectl group crawl --concurrency 2 --rate 10/m");
   return {
     element: shown.element,
+    tick: shown.tick,
     async look(signal) {
       shown.show(await get("/groups", { signal }), (row) => row.group, (row) => h("tr", {}, link(`/jobs?q=${encodeURIComponent(searchWord("group", row.group))}`, row.group), ...Array.from({ length: 7 }, () => h("td"))), (element, row) =>
         cells(element, number(row.pending), number(row.failed), number(row.processing), row.concurrency ?? "any", row.rate ?? "any", row.weight ?? "1", row.paused ? "‖ paused" : ""));
@@ -76,6 +86,7 @@ function schedules() {
   const shown = table("Schedules", ["schedule", "when", "next", "unfinished", "command"], "No schedules.", 'queuectl schedule add nightly --cron "30 2 * * *" backup');
   return {
     element: shown.element,
+    tick: shown.tick,
     async look(signal) {
       shown.show(await get("/schedules", { signal }), (row) => row.name, (row) => h("tr", {}, h("th", { scope: "row" }, h("bdi", printable(row.name))), h("td.mono"), h("td"), h("td"), h("td", {}, h("code"))), (element, row) => {
         const when = row.cron ?? (row.every ? `every ${span(row.every)}` : "");

@@ -9,7 +9,7 @@ import { mender } from "./mend.js";
 import { makeEvent } from "./overview.js";
 import { restate, stateMark } from "./rows.js";
 import { complain, speak } from "./toast.js";
-import { counted, handle, number, printable, printableLines, searchWord, sentence, size, span, timeOfDay, wholeTime } from "./words.js";
+import { counted, handle, number, printable, printableLines, searchWord, sentence, since, size, span, timeOfDay, wholeTime } from "./words.js";
 
 const MOST_ATTEMPTS = 50; // that show at once
 const OWN = new Set(["command", "argv", "attempts", "name"]);
@@ -28,8 +28,10 @@ export function open(main, { id, signal, go }) {
   const words = h("section", {}, h("h2", "Words"), h("dl.words"));
   const events = h("section", {}, h("h2", "Changes"), h("ol.changes"));
   const file = h("section", {}, h("details.whole", {}, h("summary", "the job's file"), h("pre.file", { tabindex: 0, role: "region", "aria-label": "The job's file" })));
-  main.append(h("header.jobhead", {}, h("div", {}, mark, title, human), why, cure, gone), command, editing,
-    h("div.columns.job", {}, h("div", {}, logs, tries), h("div", {}, acts, words, events)), file);
+  const columns = h("div.columns.job", {}, h("div", {}, logs, tries), h("div", {}, acts, words, events));
+  const body = [command, columns, file];
+  main.append(h("header.jobhead", {}, h("div", {}, mark, title, human), why, cure, gone), command, editing, columns, file);
+  for (const part of body) part.hidden = true; // until it is known what to say there
 
   let seen = null, log = null, which = null, drawnActions = "", chosen = null;
 
@@ -66,7 +68,8 @@ export function open(main, { id, signal, go }) {
     restate(mark, row.state, state);
     if (was !== "…" && was !== state) speak(`${name} is ${state}`);
     gone.hidden = true;
-    acts.hidden = false;
+    for (const part of [...body, acts]) part.hidden = false;
+    columns.classList.toggle("untried", !seen.attempts?.length && !seen.running);
     say(human, row.name ? printable(row.name) : "");
     human.hidden = !row.name;
     set(title, "title", printable(row.id));
@@ -140,7 +143,7 @@ export function open(main, { id, signal, go }) {
     restate(mark, attempt.verdict === "processing" ? "processing" : attempt.verdict, attempt.verdict);
     set(button, "aria-current", n === which?.attempt ? "true" : null);
     say(reason, printable(attempt.reason ?? (attempt.verdict === "done" ? "exit 0" : attempt.text ?? "")));
-    say(took, attempt.duration !== undefined ? span(attempt.duration) : attempt.verdict === "processing" ? `since ${timeOfDay(attempt.started)}` : "");
+    say(took, attempt.duration !== undefined ? span(attempt.duration) : attempt.verdict === "processing" ? `for ${span(Math.floor(since(attempt.started)))}` : "");
     const gap = before?.ended && attempt.started ? (Date.parse(attempt.started) - Date.parse(before.ended)) / 1000 : null;
     say(time, `${timeOfDay(attempt.started ?? attempt.ended)}${gap !== null && gap > 0.5 ? ` · +${span(gap)}` : ""}`);
     set(time, "title", wholeTime(attempt.started));
@@ -226,7 +229,7 @@ export function open(main, { id, signal, go }) {
   }, { signal });
   live.addEventListener("stale", () => soon(), { signal });
   live.addEventListener("status", () => seen?.running && soon(), { signal });
-  const timer = setInterval(() => seen && !document.hidden && soon(), 15_000);
+  const timer = setInterval(() => seen && !document.hidden && soon(), 5000);
   signal.addEventListener("abort", () => {
     clearInterval(timer);
     log?.close();

@@ -1,7 +1,7 @@
 // The list of jobs: a page of fifty at a time, searched on the server.
 
 import { get } from "./api.js";
-import { atMost, h, say, set } from "./dom.js";
+import { atMost, eachSecond, h, say, set } from "./dom.js";
 import { live } from "./live.js";
 import { JobTable } from "./rows.js";
 import { complain } from "./toast.js";
@@ -54,6 +54,7 @@ export function open(main, { query, signal, go }) {
   live.addEventListener("stale", () => look(), { signal });
   const timer = setInterval(() => !isUsed() && !document.hidden && look(), 20_000);
   signal.addEventListener("abort", () => clearInterval(timer));
+  eachSecond(() => table.tick(), signal);
   set(main, "aria-busy", "true");
   tell();
   look();

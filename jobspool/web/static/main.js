@@ -20,7 +20,7 @@ const VIEWS = [
 const PLACES = { o: "/", j: "/jobs", d: "/dead", g: "/groups", a: "/add" };
 const KEYS = [
   ["/", "search jobs"], ["g o", "overview"], ["g j", "jobs"], ["g d", "dead letter queue"], ["g g", "groups"], ["g a", "add a job"],
-  ["j k", "down and up a list"], ["enter", "open"], ["x", "choose (dead)"], ["r", "retry"], ["e", "edit"], ["c", "cancel"], ["h", "hold"], ["y", "copy"],
+  ["j k", "down and up a list"], ["enter", "open"], [".", "show what has changed (jobs)"], ["x", "choose (dead)"], ["r", "retry"], ["e", "edit"], ["c", "cancel"], ["h", "hold"], ["y", "add it again"],
   ["l", "search the log"], ["n", "next page"], ["u", "undo what was done last"], ["t", "dark, light, or as the system"], ["esc", "close, leave"], ["?", "this"],
 ];
 

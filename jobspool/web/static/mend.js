@@ -1,6 +1,6 @@
 // Mend a job: its few words that are wrong most often as fields, or the whole file as text; then save, or save and try again.
 
-import { call, jobPath, post } from "./api.js";
+import { call, jobPath, pageOf, post } from "./api.js";
 import { commandLine } from "./actions.js";
 import { h, say, set } from "./dom.js";
 import { complain, toast } from "./toast.js";
@@ -21,12 +21,12 @@ export function mender(seen, { done, left }) {
   const id = seen.row.id, name = handle(id);
   let etag = seen.etag;
   const isShell = !("argv" in record);
-  const command = h("textarea.mono", { rows: rowsFor(isShell ? record.command : record.argv), spellcheck: "false", autocapitalize: "off", name: "command" });
+  const command = h("textarea.mono", { oninput: takeCommand, rows: rowsFor(isShell ? record.command : record.argv), spellcheck: "false", autocapitalize: "off", name: "command" });
   command.value = isShell ? record.command ?? "" : record.argv.join("\n");
-  const fields = FIELDS.map(({ word, type = "text" }) => h("input.mono", { type, value: record[word] ?? "", name: word, step: "any", spellcheck: "false", autocomplete: "off" }));
+  const fields = FIELDS.map(({ word, read, type = "text" }) => h("input.mono", { oninput: ({ target: { value } }) => put(word, value === "" ? undefined : read(value)), type, value: record[word] ?? "", name: word, step: "any", spellcheck: "false", autocomplete: "off" }));
   const whole = h("textarea.mono", { rows: 12, spellcheck: "false", name: "whole", "aria-label": `The job ${name} as JSON` });
   whole.value = Object.keys(record).length ? JSON.stringify(record, null, 2) : seen.text ?? "";
-  const asText = h("details.whole", { ontoggle: () => asText.open && take() }, h("summary", "the whole file, as JSON"), whole);
+  const asText = h("details.whole", {}, h("summary", "the whole file, as JSON"), whole);
   asText.open = !Object.keys(record).length;
   const problem = h("p.problem", { role: "alert", hidden: true });
   const mayRetry = seen.actions?.some((action) => action.verb === "retry" && action.possible);
@@ -40,22 +40,18 @@ export function mender(seen, { done, left }) {
     h("p.buttons", {}, saveAndRetry, save, h("button.plain", { type: "button", onclick: left }, "Leave it"),
       commandLine(mayRetry ? `queuectl retry --edit ${quoted(name)}` : `queuectl edit ${quoted(name)}`)));
 
-  /** Bring the fields into the text, which holds all the other words, too. */
-  function take() {
-    if (!plain.isConnected) return;
-    let next;
+  // The text is what is saved. A field that is typed into goes into it at once, and no other with it: the text may have been changed, too.
+  function put(word, value) {
     try {
-      next = JSON.parse(whole.value);
-    } catch {
-      return;
+      whole.value = JSON.stringify({ ...JSON.parse(whole.value), [word]: value }, null, 2);
+    } catch (error) {
+      tell(`not JSON: ${error.message}`);
     }
-    if (isShell) next.command = command.value;
-    else next.argv = command.value.split("\n").filter((word, i, all) => word || i < all.length - 1);
-    FIELDS.forEach(({ word, read }, i) => {
-      if (fields[i].value === "") delete next[word];
-      else next[word] = read(fields[i].value);
-    });
-    whole.value = JSON.stringify(next, null, 2);
+  }
+
+  function takeCommand() {
+    if (isShell) put("command", command.value);
+    else put("argv", command.value.split("\n").filter((word, i, all) => word || i < all.length - 1));
   }
 
   function keyed(event) {
@@ -71,7 +67,6 @@ export function mender(seen, { done, left }) {
   async function submit(event) {
     event.preventDefault();
     const retries = Boolean(saveAndRetry) && event.submitter === saveAndRetry;
-    if (!asText.open) take();
     problem.hidden = true;
     let next;
     try {
@@ -82,8 +77,9 @@ export function mender(seen, { done, left }) {
     try {
       const { data, headers } = await call("PATCH", jobPath(id), { record: next }, { headers: etag ? { "If-Match": etag } : {} });
       etag = headers.get("ETag") ?? data?.etag ?? etag;
+      const isShown = location.pathname === pageOf(id);
       const undo = retries ? (await post(`${jobPath(id)}/retry`)).undo : data?.undo;
-      toast(retries ? `${name} is saved, and tried again` : `${name} is saved`, { command: `queuectl ${retries ? "retry --edit" : "edit"} ${quoted(name)}`, undo, then: () => done("undo") });
+      toast(retries ? `${name} is saved, and tried again` : `${name} is saved`, { command: `queuectl ${retries ? "retry --edit" : "edit"} ${quoted(name)}`, undo, link: isShown ? null : { href: pageOf(id), text: "open it" }, then: () => done("undo") });
       done(retries ? "retry" : "edit");
     } catch (error) {
       if (error.status === 412) tell(`${error.message} What you typed stays here: leave it and open it again to see the other's.`);

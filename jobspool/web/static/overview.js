@@ -3,15 +3,16 @@
 import { get, pageOf, post } from "./api.js";
 import { commandLine } from "./actions.js";
 import { ask } from "./ask.js";
-import { atMost, h, inFrame, keyed, say, set } from "./dom.js";
+import { atMost, eachSecond, h, inFrame, keyed, say, set } from "./dom.js";
 import { live } from "./live.js";
-import { Plot, lastHour } from "./plot.js";
+import { Plot, lastHour, roundTime } from "./plot.js";
 import { howOf, restate, stateMark, whenOf } from "./rows.js";
 import { complain, toast } from "./toast.js";
 import { STATES, ago, counted, glyph, handle, number, printable, quoted, searchWord, shortNumber, since, span, timeOfDay, wholeTime } from "./words.js";
 
 const MOST_EVENTS = 16; // that show
 const SHOWN = 6; // jobs that wait
+const WAITING = ["pending", "failed"];
 
 export function open(main, { signal }) {
   const parts = [counts(), attention(), plots(), busy(), waiting(), failures(), elsewhere(), changes()];
@@ -31,17 +32,17 @@ export function open(main, { signal }) {
   }), signal);
   live.addEventListener("change", ({ detail }) => {
     log.take(detail);
+    waits.take(detail.events ?? []);
     draw();
     look();
   }, { signal });
   live.addEventListener("status", draw, { signal });
   live.addEventListener("stale", () => look(), { signal });
-  const timer = setInterval(() => {
-    workers.tick();
-    waits.tick();
+  eachSecond(() => {
+    for (const part of [workers, waits, failed, more]) part.tick();
+    note.draw(live.status);
     if (Date.now() % 15_000 < 1000) look();
-  }, 1000);
-  signal.addEventListener("abort", () => clearInterval(timer));
+  }, signal);
   log.begin(signal);
   draw();
   look(0);
@@ -103,8 +104,8 @@ function sentenceOf({ workers, supervisors, paused, counts: { pending = 0, faile
   const words = [];
   if (paused) words.push(`Paused${paused.reason ? ` (${printable(paused.reason)})` : ""}: nothing new starts.`);
   words.push(workers.length ? `${counted(workers.length, "worker")}${supervisors > 1 ? ` of ${supervisors} supervisors` : ""}, ${busy ? (busy === workers.length && busy > 1 ? "all busy" : `${busy} busy`) : "idle"}.` : "No worker is running.");
-  if (pending) words.push(`${counted(pending, "job")} ${pending === 1 ? "waits" : "wait"}${oldest && since(oldest) > 1 ? `, the oldest for ${span(since(oldest))}` : ""}.`);
-  else words.push("Nothing waits.");
+  if (pending) words.push(`${counted(pending, "job")} ${pending === 1 ? "is" : "are"} pending${oldest && since(oldest) > 1 ? `, the oldest for ${span(Math.floor(since(oldest)))}` : ""}.`);
+  else words.push("Nothing is pending.");
   if (complete === false) words.push("It is still being counted.");
   if (failed && next) words.push(`The next retry is due ${since(next) < 0 ? ago(next) : "now"}.`);
   return words.join(" ");
@@ -149,7 +150,7 @@ function plots() {
     },
   });
   const waited = new Plot({
-    title: "waited", unit: span,
+    title: "waited", unit: span, round: roundTime,
     series: [{ name: "mean", of: (minute) => (minute.claimed ? minute.waited / minute.claimed : 0) }],
     line: { name: "longest", of: (minute) => minute.longest_wait },
     sum: (minutes) => {
@@ -159,9 +160,9 @@ function plots() {
     },
   });
   const worked = new Plot({
-    title: "workers busy", unit: (value) => String(Number(value.toFixed(1))),
-    series: [{ name: "busy", of: (minute) => minute.busy / 60 }],
-    sum: (minutes) => `${span(minutes.reduce((sum, minute) => sum + minute.busy, 0))} of work`,
+    title: "work ended", unit: span, round: roundTime,
+    series: [{ name: "work", of: (minute) => minute.busy }], // all the time of an attempt, in the minute in which it ended
+    sum: (minutes) => `${span(minutes.reduce((sum, minute) => sum + minute.busy, 0))} of work, each attempt where it ended`,
   });
   const element = h("section.plots", { "aria-label": "The last hour" }, ended.element, waited.element, worked.element);
   return {
@@ -221,19 +222,28 @@ function updateWorker(element, worker) {
 function waiting() {
   const list = h("ul.short"), none = h("p.quiet", "nothing waits"), rest = h("p.quiet", {}, h("a", { href: "/jobs?state=pending" }, ""));
   let shown = [];
-  const tick = () => keyed(list, shown, (row) => row.id, makeShort, updateShort);
+  const tick = () => {
+    const running = new Set((live.status?.workers ?? []).map((worker) => worker.job)); // that list may be newer than this one
+    keyed(list, shown.filter((row) => !running.has(row.id)).slice(0, SHOWN), (row) => row.id, makeShort, updateShort);
+    none.hidden = list.children.length > 0;
+  };
   return {
     element: h("section", {}, h("h2", "Waits"), list, none, rest),
     tick,
-    async look(signal) {
-      const [pending, failed] = await Promise.all(["pending", "failed"].map((state) => get(`/jobs?state=${state}&sort=old&limit=${SHOWN}`, { signal })));
-      const rows = [...pending.jobs, ...failed.jobs].filter((row) => row.state === "pending" || row.state === "failed");
-      shown = rows.sort((a, b) => Date.parse(a.when) - Date.parse(b.when)).slice(0, SHOWN);
-      const all = (pending.total ?? 0) + (failed.total ?? 0);
-      none.hidden = shown.length > 0;
-      rest.hidden = all <= shown.length;
-      say(rest.firstChild, `all ${number(all)}`);
+    take(events) {
+      const gone = new Set(events.filter((event) => !WAITING.includes(event.to)).map((event) => event.job));
+      for (const event of events) if (WAITING.includes(event.to)) gone.delete(event.job);
+      shown = shown.filter((row) => !gone.has(row.id));
       tick();
+    },
+    async look(signal) {
+      const [pending, failed] = await Promise.all(WAITING.map((state) => get(`/jobs?state=${state}&sort=old&limit=${2 * SHOWN}`, { signal })));
+      const rows = [...pending.jobs, ...failed.jobs].filter((row) => WAITING.includes(row.state));
+      shown = rows.sort((a, b) => Date.parse(a.when) - Date.parse(b.when)).slice(0, 2 * SHOWN); // some of them are taken before the next look
+      const all = (pending.total ?? 0) + (failed.total ?? 0);
+      tick();
+      rest.hidden = all <= list.children.length;
+      say(rest.firstChild, `all ${number(all)}`);
     },
   };
 }
@@ -255,12 +265,16 @@ function updateShort(element, row) {
 
 function failures() {
   const list = h("ul.reasons"), none = h("p.quiet", "none in the last hour");
+  let groups = [];
   return {
     element: h("section", {}, h("h2", "Failures of the last hour"), list, none),
     async look(signal) {
-      const { groups } = await get("/failures", { signal });
-      const most = Math.max(1, ...groups.map((group) => group.count));
+      groups = (await get("/failures", { signal })).groups;
       none.hidden = groups.length > 0;
+      this.tick();
+    },
+    tick() {
+      const most = Math.max(1, ...groups.map((group) => group.count));
       keyed(list, groups.slice(0, 8), (group) => group.reason, () => h("li", {}, h("progress", { "aria-hidden": "true" }), h("b"), h("a.open", {}, h("bdi")), h("span.when"), h("span.examples")), (element, group) => {
         const [bar, count, link, time, examples] = element.children;
         bar.max = most;
@@ -268,8 +282,9 @@ function failures() {
         say(count, `${number(group.count)} ×`);
         set(link, "href", `/jobs?state=all&q=${encodeURIComponent(searchWord("reason", group.reason))}`);
         say(link.firstChild, printable(group.reason));
+        set(link, "title", printable(group.reason));
         say(time, ago(group.last));
-        keyed(examples, (group.examples ?? []).slice(-3), (id) => id, (id) => h("a", { href: pageOf(id) }, h("bdi", handle(id))));
+        keyed(examples, (group.examples ?? []).slice(-3), (id) => id, (id) => h("a", { href: pageOf(id), title: printable(id) }, h("bdi", handle(id))));
       });
     },
   };
@@ -281,19 +296,11 @@ function elsewhere() {
   const element = h("section", { hidden: true }, h("h2", {}, h("a", { href: "/groups" }, "Batches and schedules")));
   const list = h("ul.short.sums");
   element.append(list);
-  let looked = 0;
+  let looked = 0, items = () => [];
   return {
     element,
-    async look(signal) {
-      if (Date.now() - looked < 10_000) return;
-      looked = Date.now();
-      const [batches, schedules] = (await Promise.all(["/batches", "/schedules"].map((path) => get(path, { signal })))).map(rowsOf);
-      const open = batches.filter((each) => each.ended < each.total).slice(0, 4);
-      const next = schedules.filter((each) => each.next?.length).sort((a, b) => a.next[0].localeCompare(b.next[0])).slice(0, 4);
-      element.hidden = !open.length && !next.length;
-      const items = [...open.map((each) => ({ key: `b ${each.batch}`, name: each.batch, value: each.ended, max: each.total, text: `${number(each.ended)} of ${number(each.total)}` })),
-        ...next.map((each) => ({ key: `s ${each.name}`, name: each.name, text: `next ${ago(each.next[0])}` }))];
-      keyed(list, items, (item) => item.key, () => h("li", {}, h("bdi"), h("progress", { "aria-label": "how far" }), h("span.when")), (row, item) => {
+    tick() {
+      keyed(list, items(), (item) => item.key, () => h("li", {}, h("bdi"), h("progress", { "aria-label": "how far" }), h("span.when")), (row, item) => {
         say(row.children[0], printable(item.name));
         row.children[1].hidden = item.max === undefined;
         if (item.max !== undefined) {
@@ -302,6 +309,17 @@ function elsewhere() {
         }
         say(row.children[2], item.text);
       });
+    },
+    async look(signal) {
+      if (Date.now() - looked < 10_000) return;
+      looked = Date.now();
+      const [batches, schedules] = (await Promise.all(["/batches", "/schedules"].map((path) => get(path, { signal })))).map(rowsOf);
+      const open = batches.filter((each) => each.ended < each.total).slice(0, 4);
+      const next = schedules.filter((each) => each.next?.length).sort((a, b) => a.next[0].localeCompare(b.next[0])).slice(0, 4);
+      element.hidden = !open.length && !next.length;
+      items = () => [...open.map((each) => ({ key: `b ${each.batch}`, name: each.batch, value: each.ended, max: each.total, text: `${number(each.ended)} of ${number(each.total)}` })),
+        ...next.map((each) => ({ key: `s ${each.name}`, name: each.name, text: `next ${ago(each.next[0])}` }))];
+      this.tick();
     },
   };
 }
@@ -315,17 +333,22 @@ function changes() {
   const list = h("ol.changes");
   const note = h("span.quiet");
   let events = [], seen = 0, dropped = 0;
-  const fresh = (event) => ({ ...event, key: `${event.cursor ?? event.time}:${seen++}` });
+  // What the stream tells may have been read before, and the other way round: the place in the journal says which is which.
+  const merge = (more) => {
+    const known = new Set(events.map((event) => event.cursor));
+    const fresh = more.filter((event) => !event.cursor || !known.has(event.cursor)).map((event) => ({ ...event, key: event.cursor || `${event.time}:${seen++}` }));
+    events = [...fresh.reverse(), ...events].sort(newestFirst).slice(0, MOST_EVENTS);
+  };
   return {
     element: h("section.happens", {}, h("h2", {}, "Changes ", note), list, h("p.quiet", {}, "the same in a terminal: ", commandLine("queuectl events -f"))),
     take(said) {
-      events = [...(said.events ?? []).map(fresh).reverse(), ...events].slice(0, MOST_EVENTS);
+      merge(said.events ?? []);
       dropped = said.dropped ?? 0;
     },
     async begin(signal) {
       try {
         const said = await get(`/events?last=${MOST_EVENTS}`, { signal });
-        events = [...events, ...(said.events ?? []).slice(-MOST_EVENTS).map(fresh).reverse()].slice(0, MOST_EVENTS);
+        merge(said.events ?? []);
         this.draw();
       } catch (error) {
         if (error.name !== "AbortError") say(note, error.message);
@@ -336,6 +359,13 @@ function changes() {
       keyed(list, events, (event) => event.key, makeEvent);
     },
   };
+}
+
+const placeOf = (event) => event.cursor?.split(":").map(Number) ?? [];
+
+function newestFirst(a, b) {
+  const [number, offset] = placeOf(a), [other, others] = placeOf(b);
+  return number === undefined || other === undefined ? 0 : other - number || others - offset;
 }
 
 export function makeEvent(event) {

@@ -19,11 +19,11 @@ export function lastHour(buckets) {
 
 /**
  * A plot. `series`: [{name, of: minute => number}] of bars that stand on each other; `line`: the same for a line above them, or null;
- * `unit`: number => text; `sum`: minutes => the sentence that says what is seen.
+ * `unit`: number => text; `round`: number => the one the axis ends at, which is no less; `sum`: minutes => the sentence that says what is seen.
  */
 export class Plot {
-  constructor({ title, series, line, unit, sum }) {
-    Object.assign(this, { series, line, unit, sum, minutes: [], drawn: "" });
+  constructor({ title, series, line, unit, sum, round = roundNumber }) {
+    Object.assign(this, { series, line, unit, sum, round, minutes: [], drawn: "" });
     this.svg = s("svg", { viewBox: `0 0 ${MINUTES} 100`, preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false" });
     this.top = h("span.ytop");
     this.read = h("span.read");
@@ -35,7 +35,7 @@ export class Plot {
       h("div.scroll", { tabindex: 0, role: "region", "aria-label": `${title}, as a table` },
         h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "minute"), names.map((each) => h("th", { scope: "col" }, each.name)))), this.body)));
     this.element = h("figure.plot", {}, h("figcaption", {}, h("span.title", title), key, this.read), this.image,
-      h("p.xaxis", { "aria-hidden": "true" }, h("span", "1 h ago"), h("span", "30 min"), h("span", "now")), this.details);
+      h("p.xaxis", { "aria-hidden": "true" }, h("span", "1 h ago"), h("span", "30 min ago"), h("span", "now")), this.details);
   }
 
   /** Draw these minutes. Nothing is touched where they are drawn already. */
@@ -44,7 +44,7 @@ export class Plot {
     if (text === this.drawn) return;
     this.drawn = text;
     this.minutes = minutes;
-    const most = niceTop(this.#top(minutes));
+    const most = this.round(this.#top(minutes));
     this.svg.replaceChildren(...this.#bars(most), ...(this.line ? [this.#path(most)] : []));
     say(this.top, this.unit(most));
     const sentence = this.sum(minutes);
@@ -53,11 +53,8 @@ export class Plot {
     this.#fill();
   }
 
-  // What the bars need; the line too, but one peak of it may stick out, so that it doesn't flatten all the rest.
   #top(minutes) {
-    const bars = Math.max(...minutes.map((minute) => total(this.series, minute)));
-    const line = this.line ? minutes.map(this.line.of).sort((a, b) => a - b) : [0];
-    return Math.max(bars, line.at(-1) > 3 * bars && bars > 0 ? line.at(-3) : line.at(-1));
+    return Math.max(...minutes.map((minute) => Math.max(total(this.series, minute), this.line?.of(minute) ?? 0)));
   }
 
   #bars(most) {
@@ -99,8 +96,17 @@ export class Plot {
 const total = (series, minute) => series.reduce((sum, each) => sum + each.of(minute), 0);
 
 /** Return the round number that is just above. */
-function niceTop(most) {
+export function roundNumber(most) {
   if (!(most > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(most));
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((top) => top >= most * 0.999);
+}
+
+const TIMES = [90, 120, 180, 240, 300, 600, 900, 1200, 1800, 2700, 3600, 7200, 10_800, 14_400, 21_600, 43_200, 86_400]; // s, above a minute
+
+/** The same of seconds, in whole ms, s, min, h or d, as span() says them. */
+export function roundTime(most) {
+  if (most <= 0.01) return Math.max(1, Math.ceil(most * 1000)) / 1000;
+  if (most <= 60) return Math.min(60, roundNumber(most));
+  return TIMES.find((time) => time >= most) ?? Math.ceil(most / 86_400) * 86_400;
 }

@@ -2,6 +2,7 @@
 
 import { pageOf } from "./api.js";
 import { h, keyed, say, set } from "./dom.js";
+import { live } from "./live.js";
 import { ago, glyph, handle, now, printable, since, span, wholeTime } from "./words.js";
 
 /** A state, as a glyph, a word and a colour. */
@@ -22,7 +23,10 @@ export function restate(mark, state, word = state) {
 export function whenOf(row) {
   if (row.problem) return ago(row.when);
   if (row.held !== null && row.held !== undefined && (row.state === "pending" || row.state === "failed")) return "held";
-  if (row.state === "processing") return row.age;
+  if (row.state === "processing") {
+    const began = live.status?.workers?.find((worker) => worker.job === row.id)?.since;
+    return began ? `for ${span(Math.floor(since(began)))}` : row.age;
+  }
   if ((row.state === "pending" || row.state === "failed") && Date.parse(row.when) > now()) return `due ${ago(row.when)}`;
   if (row.state === "pending") return `for ${span(Math.floor(since(row.when)))}`;
   if (row.state === "failed") return "due now";
@@ -61,6 +65,14 @@ export class JobTable {
     this.#rows = rows;
     keyed(this.body, rows, (row) => row.id, (row) => this.#make(row), (element, row) => this.#update(element, row));
     if (this.choose) this.#tellChosen();
+  }
+
+  /** Let the times be those of this moment. */
+  tick() {
+    for (const row of this.#rows) {
+      const cell = this.#element(row.id)?.querySelector("td.when");
+      if (cell) say(cell, whenOf(row));
+    }
   }
 
   /** Let the rows that show have the states that events tell of. */
