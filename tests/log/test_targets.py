@@ -276,6 +276,7 @@ def test_restart_goes_on_with_the_log_that_was_given(spool, tmp_path):
         for _ in range(2):  # what was restarted is restarted with them, too
             queuectl("restart", spool=spool, check=True)
         run_one(spool, "x")
+        until(lambda: '"began"' in Path(tmp_path, "log").read_text(), "the line of its start")
         events = [json.loads(line)["event"] for line in Path(tmp_path, "log").read_text().splitlines()]
         assert (events.count("started"), "began" in events) == (3, True)
         [supervisor] = [each for each in spool_entries(spool) if each["role"] == "supervisor"]
