@@ -24,12 +24,13 @@ CAME_FROM = {"done": DONE, "dead": DEAD, "failed": FAILED}  # by the verdict on 
 class Arrivals:
     """What one supervisor knows of those who came. It reads along in the journal, from when these jobs were `pending`.
 
-    Where that is None nobody knows who was there, and it isn't `complete`.
+    Where that is None nobody knows who was there, and it isn't `complete`: only what came since then counts.
     """
 
     def __init__(self, spool: Spool, cursor: str, pending: Iterable[str] | None) -> None:
         self._spool = spool
         self.complete = pending is not None
+        self._began = spool.now()
         self._reader = journal.Reader(spool.root, cursor)
         self._pending = set(map(_known_as, pending or ()))  # jobs that are there, by what the journal tells
 
@@ -66,7 +67,15 @@ class Arrivals:
                     self._tell(id, settings, source or self._came_from(id))
 
     def _there(self, ids: Iterable[str]) -> dict[int, str]:
-        return {_known_as(id): id for id in ids if os.path.lexists(self._spool.path(PENDING, id))}
+        return {_known_as(id): id for id in ids if self._is_there(id)}
+
+    def _is_there(self, id: str) -> bool:
+        """Tell whether the job is pending, and came here in our time, which a rename notes in its ctime."""
+        try:
+            changed = os.lstat(self._spool.path(PENDING, id)).st_ctime
+        except FileNotFoundError:
+            return False
+        return self.complete or changed > self._began
 
     def _tell(self, id: str, settings: Settings, source: str | None) -> None:
         self._spool.note("moved" if source else "added", [id], source, PENDING, settings, by=HAND)

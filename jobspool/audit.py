@@ -133,11 +133,11 @@ class Auditor:
 
     def begin(self) -> Known | None:
         """See what hands did before we started, and return what is known then; None where that takes longer, or can't be done."""
+        self._at = time.monotonic() + self._every
         try:
             if _weight(self._spool.root) > SMALL:
                 return None
             audit(self._spool, patience=0)
-            self._at = time.monotonic() + self._every
         except OSError:
             return None  # a disk that fails is told of by who needs it
         return _load(self._spool.root)

@@ -355,10 +355,7 @@ class Supervisor:
             if self.arrivals is None:
                 self.arrivals = Arrivals(self.spool, journal.end(self.spool.root), None)
                 return
-            if self.arrivals.complete or source:
-                self.arrivals.tell(ids, self.sight.settings, source)
-            else:  # what was there already, and is looked at again, is no arrival
-                self.arrivals.tell([id for id in ids if id not in self.sight.again], self.sight.settings)
+            self.arrivals.tell(ids, self.sight.settings, source)
         except OSError:
             pass  # the next audit finds them; who needs more of the machine tells what it lacks
 

@@ -73,6 +73,18 @@ def test_what_hands_bring_to_pending_is_told_before_it_runs(spool):
     assert [event["by"] for event in lines(spool, "x")] == ["hand", "worker", "worker", "hand", "worker", "worker"]
 
 
+def test_what_lay_there_when_a_supervisor_began_is_no_arrival_however_much_that_is(spool):
+    spool.add_many([(f"x{number}", {"command": "true", "priority": number % 3}) for number in range(3000)])
+    for number in range(20_000):
+        drop(spool, f"old{number}", {"command": "true"}, "done")
+    with pool(spool, 2):
+        until(lambda: spool.count("done") == 23_000, "the end of all", 120)
+        drop(spool, "new", {"command": "true"})
+        told(spool, "new", "done")
+    found = [event["job"] for event in lines(spool) if event["by"] == "hand" and event["to"] == "pending"]
+    assert found == ["new"]
+
+
 def test_two_supervisors_tell_a_deed_of_hands_once(spool):
     for number in range(20):
         drop(spool, f"before{number}", {"command": "true"})
