@@ -175,6 +175,8 @@ class Catalogue:
         """Know where the jobs are that were moved lately: a listing may be older, or newer; what is told may not be done yet."""
         recent = {id: target for _, id, target in list(self._recent)} if read else {}
         for id, target in recent.items():
+            if self._is_known_in(id, target, read):
+                continue  # the listings say so, too
             there = self.spool.state_of(id) or target
             self.behind = self.behind or there != target
             for state in STATES:
@@ -185,6 +187,14 @@ class Catalogue:
                 self._keys.pop(id, None)
         for state in read if recent else ():
             self._looked[state] = self._looked[state]._replace(mtime=0)  # it is to be read again
+
+    def _is_known_in(self, id: str, target: str | None, read: Iterable[str]) -> bool:
+        """Tell whether the job is known to be there, and in none of the other states that were read."""
+        key = id if made_by_queue(id) else self._keys.get(id)
+        if key is None:
+            return False
+        known = {state for state in {*read, target} - {None} if key in self._lists[state]}
+        return known == {target} - {None}
 
     def _due(self, told: bool) -> list[str]:
         """Return the states whose directories are to be read. Raises OSError."""
