@@ -48,7 +48,7 @@ from jobspool.say import (
 )
 from jobspool.spool import PAUSED, Spool, find_root, ids_of, ignored, is_unfinished, read_file
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, state_named
-from jobspool.trust import READ, distrust_type, forbidden
+from jobspool.trust import distrust_type, forbidden, opener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3226,7 +3226,7 @@ def _show_lines(spool: Spool, job: Job) -> list[str]:
 def _place_in(path: str, problem: str) -> str:
     """Return where in the file the problem is, "" where it has no place or can't be read."""
     try:
-        with open(path, "rb", opener=lambda path, _: os.open(path, READ)) as file:
+        with open(path, "rb", opener=opener) as file:
             return _caret(file.read(1 << 20), problem)
     except OSError:
         return ""

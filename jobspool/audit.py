@@ -18,7 +18,7 @@ from jobspool import durable, journal, ledger
 from jobspool.ledger import Ledger
 from jobspool.spool import Spool
 from jobspool.states import PENDING, PROCESSING, STATES
-from jobspool.trust import READ
+from jobspool.trust import opener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -342,7 +342,7 @@ def _is_as_it_was(spool: Spool, known: Known) -> bool:
 def _load(root: str) -> Known | None:
     """Return what was known at the end of the last audit, None where nobody can tell."""
     try:
-        with open(f"{root}/{KNOWN}", "rb", opener=lambda path, _: os.open(path, READ)) as file:
+        with open(f"{root}/{KNOWN}", "rb", opener=opener) as file:
             said = json.loads(file.read(LARGEST))
         known = Known()
         known.cursor, known.looked = str(said["cursor"]), dict(said["looked"])

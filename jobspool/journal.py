@@ -22,7 +22,7 @@ from json.encoder import encode_basestring_ascii
 from jobspool import durable
 from jobspool.job import iso
 from jobspool.states import STATES
-from jobspool.trust import READ
+from jobspool.trust import READ, opener
 
 FOLDER = "journal"
 ENDING = ".jsonl"
@@ -167,7 +167,7 @@ def end(root: str) -> str:
 def _whole_lines(path: str) -> int:
     """Return where the file's last whole line ends."""
     try:
-        with open(path, "rb", opener=_opener) as file:
+        with open(path, "rb", opener=opener) as file:
             end = file.seek(0, os.SEEK_END)
             while end:
                 begin = max(0, end - PIECE)
@@ -196,10 +196,6 @@ def place(cursor: str) -> tuple[int, int]:
     """Return the cursor as what sorts as the journal does: the segment's number, and the offset there."""
     number, _, offset = cursor.partition(":")
     return int(number), int(offset)
-
-
-def _opener(path: str, _: int) -> int:
-    return os.open(path, READ)
 
 
 class Reader:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import bisect
 import json
-import os
 from collections import deque
 from time import time as now
 
 from jobspool import durable, journal
 from jobspool.job import seconds
 from jobspool.states import DEAD, DONE, FAILED, STATES
-from jobspool.trust import READ
+from jobspool.trust import opener
 
 FORMAT = 1
 FILE = f"{journal.FOLDER}/ledger.json"
@@ -212,7 +211,7 @@ def _histograms(book: Ledger) -> dict[str, Histogram]:
 def load(root: str) -> Ledger | None:
     """Return the ledger as it was kept last, None where there is none, or none that can be read."""
     try:
-        with open(f"{root}/{FILE}", "rb", opener=lambda path, _: os.open(path, READ)) as file:
+        with open(f"{root}/{FILE}", "rb", opener=opener) as file:
             return parsed(file.read(LARGEST))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None  # it is told anew from what there is of the journal

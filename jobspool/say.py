@@ -9,7 +9,7 @@ import time
 from jobspool.job import Job, seconds, too_late
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
-from jobspool.trust import READ
+from jobspool.trust import opener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def person() -> str:
 def pause_reason(spool: Spool) -> str:
     """Return why the spool is paused, "" where nobody said."""
     try:
-        with open(f"{spool.root}/{PAUSED}", "rb", opener=lambda path, _: os.open(path, READ)) as file:
+        with open(f"{spool.root}/{PAUSED}", "rb", opener=opener) as file:
             return file.read(1000).decode("utf-8", "replace").strip()
     except OSError:
         return ""

@@ -10,7 +10,7 @@ import os
 from collections import namedtuple
 
 from jobspool import durable
-from jobspool.trust import READ
+from jobspool.trust import opener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Size = namedtuple("Size", "bytes at")
 def read(spool: Spool) -> Size | None:
     """Return what was measured last, None where nothing was, or it can't be read."""
     try:
-        with open(_path(spool), "rb", opener=lambda path, _: os.open(path, READ)) as file:
+        with open(_path(spool), "rb", opener=opener) as file:
             said = json.loads(file.read(LARGEST))
         return Size(int(said["bytes"]), float(said["at"]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):

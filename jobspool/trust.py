@@ -16,6 +16,11 @@ TYPES = ((stat.S_ISLNK, "a symbolic link"), (stat.S_ISDIR, "a directory"), (stat
          (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))  # fmt: skip
 
 
+def opener(path: str, _: int) -> int:
+    """Open the file for reading, without following or blocking: what open() takes for its `opener`."""
+    return os.open(path, READ)
+
+
 def distrust(found: os.stat_result, root: str, group: str | None, user: int | None = None, linked: bool = False) -> str | None:
     """Return why a file of the spool at `root` must not be run, None if it may. `group` is whom a shared spool is for.
 

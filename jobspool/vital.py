@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 
 from jobspool import roster
-from jobspool.trust import READ
+from jobspool.trust import opener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def read(spool: Spool) -> dict | None:
 
 def _said(path: str) -> dict | None:
     try:
-        with open(path, "rb", opener=lambda path, _: os.open(path, READ)) as file:
+        with open(path, "rb", opener=opener) as file:
             found = json.loads(file.read(roster.LARGEST))
         numbers = (int, float, type(None))
         return {word: found[word] for word in WORDS} if all(isinstance(found[word], numbers) for word in WORDS) else None

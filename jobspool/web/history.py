@@ -7,7 +7,7 @@ from json.encoder import encode_basestring_ascii
 
 from jobspool import events, journal, ledger
 from jobspool.job import iso
-from jobspool.trust import READ
+from jobspool.trust import opener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _tail(path: str, length: int) -> list[tuple[bytes, int]]:
 def _content(path: str, length: int | None = None) -> tuple[bytes, int]:
     """Return the file's last bytes, all of them where no length is given, and where they begin."""
     try:
-        with open(path, "rb", opener=lambda path, _: os.open(path, READ)) as file:
+        with open(path, "rb", opener=opener) as file:
             size = file.seek(0, os.SEEK_END)
             begun = 0 if length is None else max(0, size - length)
             file.seek(begun)
