@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from jobspool.config import Settings
     from jobspool.spool import Spool
 
-BEGIN = b'{"time"'
+BEGIN = journal.BEGIN.encode()
 TO, FROM = b'"to": "pending"', b'"from": "pending"'
-HAND = "hand"
-CAME_FROM = {"done": DONE, "dead": DEAD, "failed": FAILED}  # by the verdict on its last attempt
+ENDED_IN = (DONE, DEAD, FAILED)  # states that have the name of the verdict that leads there
 
 
 class Arrivals:
@@ -61,9 +60,9 @@ class Arrivals:
             return
         with audit.telling(self._spool, settings):
             there = self._there(there.values())
-            came = self.read_along() | self._pending
+            came = self.read_along()
             for job, id in there.items():
-                if job not in came:
+                if job not in came and job not in self._pending:
                     self._tell(id, settings, source or self._came_from(id))
 
     def _there(self, ids: Iterable[str]) -> dict[int, str]:
@@ -78,14 +77,15 @@ class Arrivals:
         return self.complete or changed > self._began
 
     def _tell(self, id: str, settings: Settings, source: str | None) -> None:
-        self._spool.note("moved" if source else "added", [id], source, PENDING, settings, by=HAND)
+        self._spool.note("moved" if source else "added", [id], source, PENDING, settings, by=audit.HAND)
 
     def _came_from(self, id: str) -> str | None:
         """Return the state that the job was in last and isn't any more, as its record tells, None where it is new, or a copy."""
         job = self._spool.read(PENDING, id)
         if job is None or not (job.attempts or "cancelled" in job.record):
             return None
-        state = DEAD if "cancelled" in job.record else CAME_FROM.get(job.attempts[-1]["verdict"], PROCESSING)
+        verdict = DEAD if "cancelled" in job.record else job.attempts[-1]["verdict"]
+        state = verdict if verdict in ENDED_IN else PROCESSING
         return None if os.path.lexists(self._spool.path(state, id)) else state
 
 

@@ -288,7 +288,7 @@ class Supervisor:
             self._event(kind, **said)
         else:
             hand.running.discard(id := said["id"])
-            if id in self._came_meanwhile:
+            if kind == "moved" or id in self._came_meanwhile:
                 self._came_meanwhile.discard(id)
                 self._tell_arrivals([id], PROCESSING if kind == "moved" else None)
             self._outcome(kind, said)
@@ -310,7 +310,6 @@ class Supervisor:
         self.unsettled.pop(id, None)
         self._event(kind, **said)
         if kind == "moved":
-            self._tell_arrivals([id], PROCESSING)
             self.sight.look(id)
             self.sight.note_dead(id)  # while it ran nobody could
         elif id in self.sight.again:
