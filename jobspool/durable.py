@@ -418,14 +418,6 @@ def make_directory(path: str, mode: int = 0o700) -> bool:
     return True
 
 
-def make_directory_if_possible(path: str, mode: int = 0o700) -> bool:
-    """Make the directory as make_directory() does; False also where that can't be done."""
-    try:
-        return make_directory(path, mode)
-    except OSError:
-        return False
-
-
 def set_mode(path: str, mode: int) -> None:
     """Let the file or directory have exactly `mode`. A link is not followed: raises OSError with ELOOP."""
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)

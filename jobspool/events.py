@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
-from jobspool import audit, durable, journal
+from jobspool import audit, journal
 from jobspool.job import seconds
 from jobspool.watch import Watch
 
@@ -37,10 +38,10 @@ def happened(event: dict, moment: float) -> bool:
 def follow(spool: Spool, reader: journal.Reader) -> Iterator[list[dict]]:
     """Yield what the journal gets, for ever: [] when there was nothing for a while. What hands do is looked for meanwhile."""
     auditor, settings = audit.Auditor(spool, AUDIT_EVERY), spool.settings_or_default()
-    folder = f"{spool.root}/{journal.FOLDER}"
-    durable.make_directory_if_possible(folder, 0o700)
+    with suppress(OSError):  # we may not write here: it is looked at oftener
+        journal.make_folder(spool.root)
     try:
-        with Watch({folder: ()}) as watch:
+        with Watch({f"{spool.root}/{journal.FOLDER}": ()}) as watch:
             while True:
                 if events := reader.read():
                     yield events
