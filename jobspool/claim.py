@@ -579,13 +579,15 @@ def is_written(spool: Spool, id: str) -> bool:
         os.close(descriptor)
 
 
-def give_up(spool: Spool, id: str, state: str, event: str = "rejected", why: str | None = None) -> bool:
+def give_up(
+    spool: Spool, id: str, state: str, event: str = "rejected", why: str | None = None, settings: Settings | None = None
+) -> bool:
     """Move a file that is not to be run from `state` to dead/, its content untouched and its mtime now; False if it has gone.
 
     `event` and why are for the journal.
     """
     try:
-        with spool.noting(event, id, state, DEAD, reason=why):
+        with spool.noting(event, id, state, DEAD, settings, reason=why):
             move(spool, id, state, DEAD)
         durable.stamp_now(spool.path(DEAD, id), spool.now())
     except FileNotFoundError:
@@ -600,14 +602,14 @@ def bury(spool: Spool, id: str, state: str, why: str, settings: Settings) -> boo
     """
     if rewrite(spool, id, state, lambda record: {**record, "cancelled": why}, settings) is None:
         return None
-    return give_up(spool, id, state, "buried", why)
+    return give_up(spool, id, state, "buried", why, settings)
 
 
-def due_again(spool: Spool, id: str, now: float) -> float | None:
+def due_again(spool: Spool, id: str, now: float, settings: Settings | None = None) -> float | None:
     """Move the failed job to pending/ if its time has come.
 
     Returns when to look again (seconds since 1970), or None when it has moved or is gone, or stays as it has links elsewhere. A
-    same-named job in pending/ goes first.
+    same-named job in pending/ goes first. `settings` are those of the spool, if the caller knows them.
     """
     source = spool.path(FAILED, id)
     try:
@@ -616,7 +618,7 @@ def due_again(spool: Spool, id: str, now: float) -> float | None:
             return found.st_mtime_ns / 1e9
         if found.st_nlink > 1 and (names.keep_one(spool, id, found, {}) != FAILED or os.lstat(source).st_nlink > 1):
             return None
-        with spool.noting("due", id, FAILED, PENDING):
+        with spool.noting("due", id, FAILED, PENDING, settings):
             durable.move(source, spool.path(PENDING, id))
     except FileNotFoundError:
         durable.see_folder(spool.folder(FAILED))

@@ -164,7 +164,7 @@ def prune_state(
             try:
                 old = (its is None and age is None) or _came(spool, state, id, found) < last[0]
                 if old and not _is_kept(spool, state, id, found, settings):
-                    prune(spool, state, id, found)
+                    prune(spool, state, id, found, settings)
             except OSError as error:
                 refused.append(error)
         yield
@@ -188,7 +188,7 @@ def _came(spool: Spool, state: str, id: str, found: os.stat_result) -> float:
     return max(found.st_mtime_ns, found.st_ctime_ns) / 1e9
 
 
-def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
+def prune(spool: Spool, state: str, id: str, found: os.stat_result, settings: Settings | None = None) -> bool:
     """Remove the job that was seen there, and its logs; False, and nothing is removed, where it isn't that any more.
 
     A crash may leave the file in tmp/, which goes after a day, and logs without a job, which go too.
@@ -202,7 +202,7 @@ def prune(spool: Spool, state: str, id: str, found: os.stat_result) -> bool:
         for stream in ("out", "err", "result"):
             _remove_log(spool.log_path(id, number, stream))
     durable.remove(spare)
-    spool.note("removed", [id], state, None)
+    spool.note("removed", [id], state, None, settings)
     return True
 
 

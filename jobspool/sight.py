@@ -550,7 +550,7 @@ class Sight:
     def _requeue_one(self, id: str, now: float) -> None:
         if self._due_of(id) is None:
             return  # it is another than it was
-        due = claims.due_again(self.spool, id, now)
+        due = claims.due_again(self.spool, id, now, self.settings)
         if due is not None:
             self._index.add_failed(id, due)
             return

@@ -382,7 +382,7 @@ class Supervisor:
         seen, since = self.unsettled.get(id, (None, clock))
         if seen == looks and clock >= since + SETTLE and not claims.is_written(self.spool, id):
             del self.unsettled[id]
-            if claims.give_up(self.spool, id, PENDING, "rejected", why):
+            if claims.give_up(self.spool, id, PENDING, "rejected", why, self.sight.settings):
                 self._event("rejected", id=id, why=why)
             return
         since = since if seen == looks and clock < since + SETTLE else clock
