@@ -1401,7 +1401,7 @@ def _look_around(spool: Spool) -> dict:
     counts = {state: len(there) for state, there in ids.items()}
     stats = {state: _stats(spool, state, _to_look_at(ids[state]) if state == PENDING else ids[state]) for state in MAY_RUN}
     alive = roster.living(spool)
-    workers = [_worker(spool, entry) for entry in alive if entry.role == roster.WORKER]
+    workers = [say.worker(spool, entry) for entry in alive if entry.role == roster.WORKER]
     paused = os.path.lexists(f"{spool.root}/{PAUSED}")
     supervisors = [entry.pid for entry in alive if entry.role == roster.SUPERVISOR]
     reason = pause_reason(spool) if paused else ""
@@ -1469,20 +1469,6 @@ def _stats(spool: Spool, state: str, ids: Iterable[str]) -> dict[str, os.stat_re
 
 def _earliest(stats: dict[str, os.stat_result]) -> str | None:
     return iso(min(found.st_mtime for found in stats.values())) if stats else None
-
-
-def _worker(spool: Spool, entry: object) -> dict:
-    job = spool.read(PROCESSING, entry.job) if entry.job else None
-    said = say.said_so_far(spool, job) if job else {}
-    return {
-        "name": entry.name,
-        "pid": entry.pid,
-        "job": entry.job,
-        "since": entry.since,
-        "command": job.command if job else None,
-        "progress": said.get("progress"),
-        "text": said.get("text"),
-    }
 
 
 def _warnings(spool: Spool, counts: dict[str, int], held: int | None, workers: int, served: bool, paused: bool) -> list[str]:

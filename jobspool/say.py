@@ -13,6 +13,7 @@ from jobspool.trust import opener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from jobspool.roster import Entry
     from jobspool.spool import Spool
 
 UNCOUNTED = 1_000_000  # tries that nobody counts: it is tried until some time
@@ -101,6 +102,21 @@ def said_so_far(spool: Spool, job: Job) -> dict:
     except (said.Unclear, OSError):
         found = {}
     return {"progress": found.get("progress"), "text": found.get("text")}
+
+
+def worker(spool: Spool, entry: Entry) -> dict:
+    """Return what a worker does, by its entry in workers/."""
+    job = spool.read(PROCESSING, entry.job) if entry.job else None
+    said = said_so_far(spool, job) if job else {}
+    return {
+        "name": entry.name,
+        "pid": entry.pid,
+        "job": entry.job,
+        "since": entry.since,
+        "command": job.command if job else None,
+        "progress": said.get("progress"),
+        "text": said.get("text"),
+    }
 
 
 def progress_words(worker: dict) -> str:

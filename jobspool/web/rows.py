@@ -172,17 +172,12 @@ def why_not(verb: str, job: Job) -> str:
 
 
 def worker(spool: Spool, entry: object) -> dict:
-    """Return what a worker does, as `status` tells it."""
-    job = spool.read(PROCESSING, entry.job) if entry.job else None
-    said = say.said_so_far(spool, job) if job else {}
+    """Return what a worker does, as `status` tells it, and a little more."""
+    told = say.worker(spool, entry)
     return {
-        "pid": entry.pid,
-        "name": entry.name,
+        **told,
         "state": "busy" if entry.job else "idle",
-        "job": entry.job,
         "attempt": entry.attempt if entry.job else None,
-        "since": entry.since if entry.job else None,
-        "progress": said.get("progress"),
-        "text": said.get("text"),
-        "command": job.command[:LONGEST_COMMAND] if job else None,
+        "since": told["since"] if entry.job else None,
+        "command": told["command"] and told["command"][:LONGEST_COMMAND],
     }
