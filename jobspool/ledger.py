@@ -31,7 +31,7 @@ REASONS = (
     ("exit ", "exit"),
     ("ended by ", "signal"),
     ("timeout", "timeout"),
-    ("silent ", "silent"),
+    ("no output ", "silent"),
     ("over ", "limit"),
     ("deadline", "deadline"),
     ("worker lost", "lost"),

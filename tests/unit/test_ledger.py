@@ -52,6 +52,7 @@ def test_a_value_above_all_bounds_and_one_on_a_bound_are_counted():
         ({"reason": "ended by SIGSEGV", "signal": "SIGSEGV"}, "signal"),
         ({"reason": "timeout after 30 s"}, "timeout"),
         ({"reason": "worker lost"}, "lost"),
+        ({"reason": "no output for 0.3 s"}, "silent"),
         ({"reason": "no such program: x", "exit": 127}, "start"),
         ({"reason": "over 512 MiB of memory"}, "limit"),
         ({"reason": "cancelled by ann"}, "cancelled"),
