@@ -356,4 +356,4 @@ def _keep(spool: Spool, settings: Settings, known: Known, book: Ledger) -> None:
     content = json.dumps({"cursor": known.cursor, "looked": known.looked, "ids": {s: sorted(i) for s, i in known.ids.items()}})
     mode = spool.file_mode(settings)
     durable.replace(f"{spool.root}/{KNOWN}", spool.spare(), content.encode(), mode, synced=False)
-    ledger.keep(spool.root, book, spool.spare(), max(settings.journal_bytes, journal.LEAST), mode)
+    ledger.keep(spool.root, book, spool.spare(), journal.kept(settings.journal_bytes), mode)

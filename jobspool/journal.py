@@ -52,6 +52,11 @@ def _written(value: object) -> str:
     return repr(value) if type(value) in (int, float) and value - value == 0 else json.dumps(value)
 
 
+def kept(setting: int) -> int:
+    """Return how many bytes are kept where the setting journal_bytes says so much."""
+    return max(setting, LEAST)
+
+
 def append(root: str, content: bytes, limit: int, mode: int) -> bool:
     """Append whole lines to the journal, of which `limit` bytes are kept. Tell whether a segment was begun, so old ones may go.
 

@@ -307,7 +307,7 @@ class Spool:
             return None
         from jobspool import journal
 
-        mode, limit = self.file_mode(settings), max(settings.journal_bytes, journal.LEAST)
+        mode, limit = self.file_mode(settings), journal.kept(settings.journal_bytes)
         try:
             if journal.append(self.root, content, limit, mode) and journal.size(self.root) > limit:
                 from jobspool import ledger
