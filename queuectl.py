@@ -2251,15 +2251,7 @@ def _schedule_add(spool: Spool, words: dict) -> int:
 def _schedule_list(spool: Spool, words: dict) -> int:
     from jobspool import schedule as schedules
 
-    settings, rows = _settings_or_default(spool), []
-    for name in schedules.names(spool):
-        try:
-            one = schedules.load(spool, name, settings)
-        except (schedules.NotASchedule, OSError) as error:
-            rows.append({"name": name, "problem": str(error)})
-            continue
-        nexts = [] if one.paused else [iso(tick) for tick in islice(one.ticks(spool.now()), 3)]
-        rows.append({"name": name, "next": nexts, "unfinished": len(schedules.unfinished(spool, one)), **one.record})
+    rows = schedules.all_told(spool, _settings_or_default(spool))
     if words["--json"]:
         print_json(rows)
     elif rows:
@@ -2488,7 +2480,7 @@ def _in_the_past(spool: Spool, cursor: str) -> str:
     from jobspool import journal
 
     end = journal.end(spool.root)
-    if [int(part) for part in cursor.split(":")] > [int(part) for part in end.split(":")]:
+    if journal.place(cursor) > journal.place(end):
         raise Wrong(f"--after {cursor}: that is to come, as the journal of {spool.root} ends at {end}: --all prints all of it")
     return cursor
 

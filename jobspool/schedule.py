@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 
 from jobspool import durable, locks
 from jobspool.errors import JobExists, NotAJob, QueueError
-from jobspool.job import ENDING, Job, check, did_you_mean, id_of
+from jobspool.job import ENDING, Job, check, did_you_mean, id_of, iso
 from jobspool.spool import Spool, read_file
 from jobspool.states import FAILED, PENDING, PROCESSING
 
@@ -293,6 +293,20 @@ def _add(spool: Spool, schedule: Schedule, tick: float) -> Job | None:
         with suppress(JobExists):  # RACE: hands have just put one there
             return spool.put(schedule.id(tick), job, start)
     return None
+
+
+def all_told(spool: Spool, settings: Settings) -> list[dict]:
+    """Return what is told of each schedule, or file that is none: its name, its next times, what is unfinished, its words."""
+    found = []
+    for name in names(spool):
+        try:
+            one = load(spool, name, settings)
+        except (NotASchedule, OSError) as error:
+            found.append({"name": name, "problem": str(error)})
+            continue
+        nexts = [] if one.paused else [iso(tick) for tick in itertools.islice(one.ticks(spool.now()), 3)]
+        found.append({"name": name, "next": nexts, "unfinished": len(unfinished(spool, one)), **one.record})
+    return found
 
 
 def unfinished(spool: Spool, schedule: Schedule) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from itertools import islice
 
 from jobspool import roster, say, vital
 from jobspool.errors import BrokenConfig
@@ -112,16 +111,7 @@ def schedules(site: Site) -> dict:
     """Return the schedules and when they are next, as `queuectl schedule --json` does."""
     from jobspool import schedule
 
-    settings, found = site.spool.settings_or_default(), []
-    for name in schedule.names(site.spool):
-        try:
-            one = schedule.load(site.spool, name, settings)
-        except (schedule.NotASchedule, OSError) as error:
-            found.append({"name": name, "problem": str(error)})
-            continue
-        nexts = [] if one.paused else [iso(tick) for tick in islice(one.ticks(site.spool.now()), 3)]
-        found.append({"name": name, "next": nexts, "unfinished": len(schedule.unfinished(site.spool, one)), **one.record})
-    return {"schedules": found}
+    return {"schedules": schedule.all_told(site.spool, site.spool.settings_or_default())}
 
 
 def failures(site: Site) -> dict:
