@@ -149,13 +149,14 @@ class Ledger:
         except ValueError:
             at = 0
         if not self.minutes or at > self.minutes[-1]["at"]:
-            self.minutes.append(_empty_minute(at))
+            self.minutes.append(empty_minute(at))
             while self.minutes[0]["at"] <= at - MINUTES * MINUTE:
                 self.minutes.popleft()
         return self.minutes[-1]
 
 
-def _empty_minute(at: int) -> dict:
+def empty_minute(at: int) -> dict:
+    """Return the minute that begins at that time (seconds since 1970), in which nothing has happened."""
     return {
         "at": at,
         **dict.fromkeys(("added", "claimed", DONE, FAILED, DEAD), 0),
@@ -200,7 +201,7 @@ def parsed(content: bytes) -> Ledger:
 
 
 def _checked_minute(minute: dict) -> dict:
-    whole = _empty_minute(0)
+    whole = empty_minute(0)
     return {word: type(value)(minute[word]) for word, value in whole.items()}
 
 

@@ -18,7 +18,6 @@ AT_ONCE = 1000  # events that are read at one go
 MOST_CAUGHT_UP = 20  # such reads for a page that comes back; one that was away for longer looks anew
 LINE = 512  # bytes that a line has at most, but for very few
 HOUR = 3600.0
-MINUTES = 61  # that are told
 
 
 def told(found: list[dict]) -> list[dict]:
@@ -111,9 +110,8 @@ def rates(book: Ledger, now: float) -> dict:
     """Return the last hour minute by minute, the oldest first, and how long jobs took and waited."""
     known = {minute["at"]: minute for minute in book.minutes}
     last = int(now) // ledger.MINUTE * ledger.MINUTE
-    empty = dict.fromkeys(("added", "claimed", "done", "failed", "dead", "waited", "longest_wait", "busy"), 0)
-    times = range(last - (MINUTES - 1) * ledger.MINUTE, last + 1, ledger.MINUTE)
-    minutes = [{**empty, **known.get(at, {}), "at": iso(at)} for at in times]
+    times = range(last - (ledger.MINUTES - 1) * ledger.MINUTE, last + 1, ledger.MINUTE)
+    minutes = [{**known.get(at, ledger.empty_minute(at)), "at": iso(at)} for at in times]
     return {"minutes": minutes, "durations": _histogram(book.durations), "waits": _histogram(book.waits)}
 
 

@@ -12,6 +12,7 @@ from jobspool.states import FAILED, PENDING, PROCESSING, STATES
 from jobspool.trouble import told
 from jobspool.web import rows
 from jobspool.web.catalogue import id_in
+from jobspool.web.history import HOUR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 MOST_LOOKED_AT = 1000  # files of a state, for the oldest one
 MOST_READ = 20_000  # files, for groups and batches
 MOST_CHILDREN = 300  # pending jobs, the newest, that are asked whom they come after
-AN_HOUR = 3600.0
 EXAMPLES = 5
 
 
@@ -117,7 +117,7 @@ def schedules(site: Site) -> dict:
 def failures(site: Site) -> dict:
     """Return the failures of the last hour by their reasons, those of most first."""
     kinds: dict[str, list[dict]] = {}
-    for event in site.pulse.failures(site.spool.now() - AN_HOUR):
+    for event in site.pulse.failures(site.spool.now() - HOUR):
         kinds.setdefault(event.get("reason") or "no reason on record", []).append(event)
     found = [
         {
