@@ -68,7 +68,7 @@ def audit(spool: Spool, patience: float = SETTLED) -> int | None:
     if not settings.journal_bytes:
         return 0
     journal.make_folder(spool.root)
-    lock = durable.open_to_append(f"{spool.root}/{LOCK}", spool.file_mode(settings))
+    lock = durable.open_for_all(f"{spool.root}/{LOCK}", spool.file_mode(settings))
     try:
         return _audit(spool, settings, patience) if durable.lock(lock) else None
     except Overtaken:
@@ -237,7 +237,7 @@ def _look(spool: Spool, settings: Settings, known: Known, book: Ledger) -> tuple
 @contextmanager
 def telling(spool: Spool, settings: Settings) -> Iterator[None]:
     """Be the only one who tells what hands did, meanwhile: whoever else saw it then reads that it is told. Raises OSError."""
-    lock = durable.open_to_append(f"{spool.root}/{TELLING}", spool.file_mode(settings))
+    lock = durable.open_for_all(f"{spool.root}/{TELLING}", spool.file_mode(settings))
     try:
         durable.lock_waiting(lock)
         yield

@@ -31,6 +31,7 @@ NO_SUCH_FLAG = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 AT_FDCWD = -100
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 APPENDING = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW  # how a job opens its log
+APPENDED = APPENDING | os.O_NONBLOCK | os.O_CLOEXEC
 LONGEST_LOG = 240  # bytes of a log's name before its ending
 BLOCK = 4096  # bytes that file systems give at one go
 HELD = b"\n"  # all that a file of one block holds that reserve() made
@@ -449,18 +450,19 @@ def open_log(path: str, mode: int = 0o600) -> int:
 
 
 def open_to_append(path: str, mode: int = 0o600) -> int:
-    """Open the file for appending, made with exactly `mode` if need be, and return its descriptor.
+    """Open the file for appending, made if need be, and return its descriptor. A link is not followed, a FIFO not waited for."""
+    return os.open(path, APPENDED | os.O_CREAT, mode)
 
-    A link is not followed, a FIFO not waited for.
-    """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+def open_for_all(path: str, mode: int) -> int:
+    """Open the file as open_to_append() does; where it is made it has exactly `mode`, whatever the umask: others use it, too."""
     while True:
         try:
-            return os.open(path, flags)
+            return os.open(path, APPENDED)
         except FileNotFoundError:
             pass
         try:
-            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+            descriptor = os.open(path, APPENDED | os.O_CREAT | os.O_EXCL, mode)
         except FileExistsError:
             continue  # RACE: somebody has just made it
         os.fchmod(descriptor, mode)

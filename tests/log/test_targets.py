@@ -285,6 +285,12 @@ def test_restart_goes_on_with_the_log_that_was_given(spool, tmp_path):
         queuectl("stop", "--now", spool=spool, check=True)
 
 
+def test_a_log_file_is_as_private_as_the_umask_says(spool, tmp_path):
+    with pool(spool, 1, "--log", f"{tmp_path}/log", within=["sh", "-c", 'umask 077; exec "$@"', "sh"]):
+        until(Path(tmp_path, "log").exists, "the log")
+    assert os.stat(tmp_path / "log").st_mode & 0o777 == 0o600
+
+
 def test_the_unit_of_a_service_has_the_log(spool, tmp_path):
     words = ("--log", "journald", "--log-format", "json", "--log-level", "warning")
     unit = queuectl("install-service", "--user", "--print", *words, spool=spool, check=True).stdout
