@@ -127,11 +127,7 @@ def path_of(spool: Spool, name: str) -> str:
 
 def open_token(spool: Spool, name: str, settings: Settings) -> int:
     """Open the file, which is made where it isn't there. Raises OSError."""
-    path, mode = path_of(spool, name), spool.file_mode(settings)
+    path = path_of(spool, name)
     if not os.path.lexists(path):
         durable.make_directory(os.path.dirname(path), 0o770 if settings.group else 0o700)
-        descriptor = durable.open_to_append(path, mode)
-        if settings.group:
-            durable.set_mode(path, mode)  # whatever our umask: other members' workers take it too
-        return descriptor
-    return durable.open_to_append(path, mode)
+    return durable.open_for_all(path, spool.file_mode(settings))  # other members' workers take it too
