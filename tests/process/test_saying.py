@@ -84,7 +84,8 @@ def test_how_far_it_is_is_shown_while_it_runs(spool):
     what = json.dumps({"progress": 40, "text": "page 4"})
     drop(spool, "x", {"command": f"{SAY.format(repr(what))}; sleep 1031"})
     with pool(spool):
-        until(lambda: os.path.exists(f"{spool.root}/logs/x.1.result") and said.read(f"{spool.root}/logs/x.1.result"))
+        path = f"{spool.root}/logs/x.1.result"
+        until(lambda: os.path.exists(path) and os.path.getsize(path) and said.read(path))  # a shell opens it before it writes
         [worker] = json.loads(queuectl("status", "--json", spool=spool).stdout)["workers"]
         assert (worker["progress"], worker["text"]) == (40, "page 4")
         assert " 40 % (page 4): " in queuectl("status", spool=spool).stdout
