@@ -11,8 +11,8 @@ import heapq
 import os
 import threading
 import time
-from collections import deque, namedtuple
-from itertools import chain, islice
+from collections import namedtuple
+from itertools import chain, islice, takewhile
 
 from sortedcontainers import SortedList
 
@@ -65,7 +65,7 @@ class Catalogue:
         self._lengths = dict.fromkeys(STATES, 0)  # before it is complete
         self._keys: dict[str, str] = {}  # of ids that others chose
         self._looked = dict.fromkeys(STATES, NEVER)
-        self._recent: deque[tuple[float, str, str | None]] = deque()  # when (monotonic) which job was moved where
+        self._recent: dict[str, tuple[float, str | None]] = {}  # which job was moved when (monotonic), and where; the newest last
         self._noted: list[dict] = []  # what was done here, to be told with the next look
         self._lock = threading.Lock()
 
@@ -123,34 +123,39 @@ class Catalogue:
 
     # ---- keeping
 
-    def move(self, id: str, source: str | None, target: str | None) -> None:
-        """Know that the job has moved, from nowhere or to nowhere where that is None."""
-        self._recent.append((time.monotonic(), id, target))
-        self._move(id, source, target)
-        if target is None:
-            self._keys.pop(id, None)
-
-    def _move(self, id: str, source: str | None, target: str | None) -> None:
-        key = self._key(id, target or source)
+    def move(self, id: str, sources: Iterable[str], target: str | None) -> None:
+        """Know that the job is in none of these states any more, but in `target`, or nowhere where that is None."""
         with self._lock:
-            if source is not None:
+            self._recent.pop(id, None)
+            self._recent[id] = (time.monotonic(), target)
+        self._move(id, sources, target)
+
+    def _move(self, id: str, sources: Iterable[str], target: str | None) -> None:
+        key = self._key(id, target or next(iter(sources), None))
+        with self._lock:
+            for source in sources:
                 self._lists[source].discard(key)
-            if target is not None and key not in self._lists[target]:
+            if target is None:
+                self._keys.pop(id, None)
+            elif key not in self._lists[target]:
                 self._lists[target].add(key)
             self.version += 1
 
     def note(self, id: str, source: str | None, target: str | None) -> None:
         """Know that we have just moved the job, and tell it with the next look."""
-        self.move(id, source, target)
+        self.move(id, _without_none(source), target)
         if source != target:
             self._noted.append(self._event(id, source, target))
 
-    def take(self, events: Iterable[dict]) -> None:
-        """Apply what the journal tells of, in its order."""
-        for event in events:
-            source, target = event.get("from"), event.get("to")
-            if source != target and {source, target} <= KNOWN:
-                self.move(event["job"], source, target)
+    def take(self, ways: Iterable[tuple[str, str | None, str | None]]) -> None:
+        """Apply what the journal tells of, in its order: which job went from where to where. Several ways of one are as one."""
+        whole: dict[str, tuple[list[str], str | None]] = {}
+        for id, source, target in ways:
+            if source != target:
+                passed = whole[id][0] if id in whole else []
+                whole[id] = ([*passed, *_without_none(source)], target)
+        for id, (passed, target) in whole.items():
+            self.move(id, passed, target)
 
     def look(self, told: bool = False) -> list[dict]:
         """Look at the directories that changed and are due; return as events what came or went unknown to us. Raises OSError.
@@ -158,12 +163,11 @@ class Catalogue:
         The longer it takes to read a directory, the rarer that is done; still more so where moves are `told`. `behind` tells
         then whether one that has changed was not read.
         """
-        while self._recent and self._recent[0][0] < time.monotonic() - SETTLED:
-            self._recent.popleft()
+        self._forget_settled()
         there = {state: self._list(state) for state in self._due(told)}
         events = self._differences(there) if self.complete else []
         for event in events:
-            self._move(event["job"], event["from"], event["to"])
+            self._move(event["job"], _without_none(event["from"]), event["to"])
         for state, ids in there.items():
             self._replace(state, ids)
         self._settle(there)
@@ -171,30 +175,22 @@ class Catalogue:
         noted, self._noted = self._noted, []
         return noted + events
 
-    def _settle(self, read: Iterable[str]) -> None:
+    def _forget_settled(self) -> None:
+        before = time.monotonic() - SETTLED
+        with self._lock:
+            for id in list(takewhile(lambda id: self._recent[id][0] < before, self._recent)):
+                del self._recent[id]
+
+    def _settle(self, read: dict[str, list[str]]) -> None:
         """Know where the jobs are that were moved lately: a listing may be older, or newer; what is told may not be done yet."""
-        recent = {id: target for _, id, target in list(self._recent)} if read else {}
-        for id, target in recent.items():
-            if self._is_known_in(id, target, read):
-                continue  # the listings say so, too
+        recent = dict(self._recent)
+        for id in _in_doubt(recent, read):
+            target = recent[id][1]
             there = self.spool.state_of(id) or target
             self.behind = self.behind or there != target
-            for state in STATES:
-                if state != there:
-                    self._move(id, state, None)
-            self._move(id, None, there)
-            if there is None:
-                self._keys.pop(id, None)
+            self._move(id, [state for state in STATES if state != there], there)
         for state in read if recent else ():
             self._looked[state] = self._looked[state]._replace(mtime=0)  # it is to be read again
-
-    def _is_known_in(self, id: str, target: str | None, read: Iterable[str]) -> bool:
-        """Tell whether the job is known to be there, and in none of the other states that were read."""
-        key = id if made_by_queue(id) else self._keys.get(id)
-        if key is None:
-            return False
-        known = {state for state in {*read, target} - {None} if key in self._lists[state]}
-        return known == {target} - {None}
 
     def _due(self, told: bool) -> list[str]:
         """Return the states whose directories are to be read. Raises OSError."""
@@ -241,8 +237,7 @@ class Catalogue:
                 before, now = set(map(id_in, known)), set(ids)
                 came |= dict.fromkeys(now - before, state)
                 went |= dict.fromkeys(before - now, state)
-        recent = {id for _, id, _ in list(self._recent)}
-        ids = sorted((came.keys() | went.keys()) - recent)
+        ids = sorted((came.keys() | went.keys()) - dict(self._recent).keys())
         return [self._event(id, went.get(id) or self._known_in(id), came.get(id) or self.spool.state_of(id)) for id in ids]
 
     def _known_in(self, id: str) -> str | None:
@@ -267,7 +262,17 @@ class Catalogue:
         return key
 
 
-KNOWN = {None, *STATES}
+def _without_none(state: str | None) -> tuple[str, ...]:
+    return () if state is None else (state,)
+
+
+def _in_doubt(recent: dict[str, tuple[float, str | None]], read: dict[str, list[str]]) -> set[str]:
+    """Return the jobs that were moved lately of which a listing says something else."""
+    doubtful = set()
+    for state, ids in read.items():
+        listed = {id for id in ids if id in recent}
+        doubtful |= listed ^ {id for id, (_, target) in recent.items() if target == state}
+    return doubtful
 
 
 def id_in(key: str) -> str:

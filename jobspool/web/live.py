@@ -1,16 +1,17 @@
 """What happens, told to all open pages by one who looks: a thread reads the journal, keeps the catalogue, and wakes who waits.
 
-However many pages are open, the spool is looked at once. A thousand changes a second become four messages a second, each with the
+However many pages are open, the spool is looked at once. Thousands of changes a second become two messages a second, with the
 newest few and the number of those that were left out. While nobody asks, nobody looks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
-from collections import deque
+from collections import deque, namedtuple
 
 from jobspool import audit, events, journal, ledger, roster
 from jobspool.states import DEAD, FAILED
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
     from jobspool.web.catalogue import Catalogue
 
-TICK = 0.25  # seconds between two looks, and two messages
+TICK, BUSY_TICK = 0.25, 0.5  # seconds between two looks, and two messages; where much happens
+MUCH = 250  # events at one look
 SHOWN = 50  # events in a message
 PATIENCE = 10.0  # seconds, for which we go on looking after the last one has asked
-STALE = 2 * TICK  # seconds, after which who asks waits for a new look
+STALE = 2  # ticks, after which who asks waits for a new look
 MOST_WAITED = 1.0  # seconds that he waits for it
 COMMENT_EVERY = 15.0  # seconds between signs of life to who listens
 STATUS_EVERY = 1.0  # seconds between messages about workers
@@ -34,6 +36,13 @@ BEHIND = 64  # messages that are kept for who is slow
 MOST_BEHIND = 4_194_304  # bytes of the journal that are read at one look
 PAST_AT_ONCE = 5000  # events of the last hour that are read at one look
 MOST_FAILURES = 20_000  # of the last hour that are kept
+
+Told = namedtuple("Told", "count newest")  # how many events, and the newest SHOWN of them
+NOTHING = Told(0, [])
+
+
+def _nobody() -> None:
+    """Nobody wants to know that was looked."""
 
 
 class Pulse:
@@ -47,15 +56,17 @@ class Pulse:
         self.spool = catalogue.spool
         self.trouble: OSError | None = None
         self.seen_at = 0.0  # monotonic
+        self.tick = TICK
+        self.looked: Callable[[], None] = _nobody  # is called after each look, before anybody is told of it
         self.has_journal = True
         self.number = 0  # of the last message
         self.listeners = 0
         self.ended = False
         self._failed = failed
-        self._asked_at = time.monotonic()
+        self._asked_at = self._told_at = time.monotonic()
         self._wake = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._next: asyncio.Future | None = None
+        self._next = asyncio.Event()  # is set for a moment after each look, for ever at the end
         self._messages: deque[tuple[int, bytes]] = deque(maxlen=BEHIND)
         self._reader: journal.Reader | None = None
         self._failures: deque[dict] = deque(maxlen=MOST_FAILURES)  # what came to failed/ or dead/ since we began
@@ -72,15 +83,13 @@ class Pulse:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to look."""
         self._loop = loop
-        self._next = loop.create_future()
         self._thread.start()
 
     def end(self) -> None:
         """Look no more, and let all who listen go."""
         self.ended = True
         self._wake.set()
-        if self._next is not None and not self._next.done():
-            self._next.set_result(None)
+        self._next.set()
 
     def join(self) -> None:
         """Wait until the thread has ended, which it was told to, or is at something long."""
@@ -88,15 +97,19 @@ class Pulse:
 
     async def first_look(self) -> None:
         """Return when the spool was looked at once."""
-        await asyncio.wait([self._next])
+        await self._next.wait()
+
+    def is_fresh(self) -> bool:
+        """Tell whether what is known is at most STALE ticks old, or as good as it gets; somebody asks."""
+        self._asked_at = time.monotonic()
+        return self._asked_at - self.seen_at < STALE * self.tick or self.ended or not self.catalogue.complete
 
     async def fresh(self) -> None:
-        """Return when what is known is at most STALE seconds old; or a little later as it is, where a look takes long."""
-        self._asked_at = time.monotonic()
-        if self._asked_at - self.seen_at < STALE or self.ended or not self.catalogue.complete:
-            return
-        self._wake.set()
-        await asyncio.wait([self._next], timeout=MOST_WAITED)
+        """Return when what is known is fresh; or a little later as it is, where a look takes long."""
+        if not self.is_fresh():
+            self._wake.set()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._next.wait(), MOST_WAITED)
 
     async def messages(self, after: int) -> AsyncIterator[bytes]:
         """Yield what is told behind the message of that number, as server-sent events, until the end."""
@@ -104,35 +117,42 @@ class Pulse:
         self._wake.set()
         try:
             while not self.ended:
-                for number, told in [each for each in self._messages if each[0] > after]:
+                behind = min(self.number - after, len(self._messages))
+                for number, told in [self._messages[place] for place in range(-behind, 0)]:
                     after = number
                     yield told
                 if after >= self.number:
-                    done, _ = await asyncio.wait([self._next], timeout=COMMENT_EVERY)
-                    if not done:
-                        yield b": still here\n\n"
+                    await self._next.wait()
         finally:
             self.listeners -= 1
 
     def tell(self, kind: str, said: dict) -> None:
         """Tell all who listen."""
+        self._send(message(kind, said))
+
+    def show_life(self) -> None:
+        """Send who listens something, where he was told nothing for long: else somebody on the way ends the connection."""
+        if time.monotonic() - self._told_at >= COMMENT_EVERY:
+            self._send(b": still here\n\n")
+
+    def _send(self, told: bytes) -> None:
         self.number += 1
-        self._messages.append((self.number, message(kind, said)))
+        self._told_at = time.monotonic()
+        self._messages.append((self.number, told))
         self._let_go()
 
     def _let_go(self) -> None:
         """Let all go on who wait."""
-        done, self._next = self._next, self._loop.create_future()
-        if not done.done():
-            done.set_result(None)
-        if self.ended:
-            self._next.set_result(None)
+        self._next.set()
+        if not self.ended:
+            self._next.clear()
 
-    def _publish(self, told: list[dict], moved: bool, cursor: str) -> None:
-        if told or moved:
-            shown = told[-SHOWN:]
-            said = {"events": shown, "dropped": len(told) - len(shown), "counts": self.catalogue.counts()}
-            self.tell("change", {**said, "cursor": cursor})
+    def _publish(self, told: Told, moved: bool, cursor: str) -> None:
+        self.looked()
+        self.tick = BUSY_TICK if told.count > MUCH else TICK
+        if told.count or moved:
+            dropped = told.count - len(told.newest)
+            self.tell("change", {"events": told.newest, "dropped": dropped, "counts": self.catalogue.counts(), "cursor": cursor})
         else:
             self._let_go()
 
@@ -173,12 +193,12 @@ class Pulse:
         """Wait until the next look: a moment while somebody asks, else until somebody does."""
         self._wake.clear()
         if self.listeners or begun - self._asked_at < PATIENCE:
-            time.sleep(max(0.0, TICK - (time.monotonic() - begun)))
+            time.sleep(max(0.0, self.tick - (time.monotonic() - begun)))
         elif not self.ended:
             self._wake.wait()
 
-    def _look(self) -> tuple[list[dict], bool]:
-        """Look once; return what happened since the last time, and whether anything moved."""
+    def _look(self) -> tuple[Told, bool]:
+        """Look once; return what the journal tells since the last time, and whether anything moved that it doesn't tell of."""
         try:
             self.has_journal = bool(self.spool.settings_or_default().journal_bytes)
             if self._reader is None:
@@ -190,9 +210,10 @@ class Pulse:
             self.trouble = None
         except OSError as error:
             self.trouble = error
-            return [], False
-        told = told if self.has_journal else moved
-        self._failures.extend(filter(_is_failure, told))
+            return NOTHING, False
+        if not self.has_journal:
+            self._failures.extend(filter(_is_failure, moved))
+            told = Told(len(moved), moved[-SHOWN:])
         return told, bool(moved)
 
     def _begin(self) -> None:
@@ -200,15 +221,20 @@ class Pulse:
         self._reader = journal.Reader(self.spool.root, end)
         self._past = (journal.Reader(self.spool.root, history.hour_ago(self.spool)), end)
 
-    def _read(self) -> list[dict]:
-        told = []
+    def _read(self) -> Told:
+        """Read on: of all that is told, each way is applied, but only the newest, and what failed, is parsed as a whole."""
         self._skip_much()
-        while more := self._reader.read():
-            more = history.told(more)
-            self.catalogue.take(more)
-            told += more
+        ways, newest = [], deque(maxlen=SHOWN)
+        while (line := self._reader.line()) is not None:
+            if (way := journal.way(line)) is None:
+                continue
+            ways.append(way)
+            newest.append((line, self._reader.cursor))
+            if event := _failure(line, way):
+                self._failures.append(event)
+        self.catalogue.take(ways)
         self._reader.lost = False  # the directories tell
-        return told
+        return Told(len(ways), [{**event, "cursor": cursor} for line, cursor in newest if (event := journal.parsed(line))])
 
     def _skip_much(self) -> None:
         """Where nobody asked for long, and much has happened: look at the directories instead of reading all that."""
@@ -234,11 +260,12 @@ class Pulse:
         if self._past is None:
             return
         reader, end = self._past
-        more = reader.read(PAST_AT_ONCE)
-        before = [event for event in more if _is_failure(event) and journal.place(event["cursor"]) <= journal.place(end)]
-        self._old_failures.extend(before)
-        if not more or journal.place(reader.cursor) >= journal.place(end):
-            self._past = None
+        for _ in range(PAST_AT_ONCE):
+            if (line := reader.line()) is None or journal.place(reader.cursor) > journal.place(end):
+                self._past = None
+                return
+            if event := _failure(line, journal.way(line)):
+                self._old_failures.append(event)
 
     def failures(self, since: float) -> list[dict]:
         """Return what came to failed/ or dead/ from that moment on, the oldest first."""
@@ -246,11 +273,18 @@ class Pulse:
 
 
 PEOPLE = ("command", "hand", "program")
+BAD = (FAILED, DEAD)
+
+
+def _failure(line: bytes, way: tuple | None) -> dict | None:
+    """Return the event that the line tells of, if that is a failure."""
+    event = journal.parsed(line) if way and way[2] in BAD else None
+    return event if event and _is_failure(event) else None
 
 
 def _is_failure(event: dict) -> bool:
     """Tell whether it says that a job failed: not that a person put it there, nor that a deed was taken back."""
-    return event.get("to") in (FAILED, DEAD) and (event.get("by") not in PEOPLE)
+    return event.get("to") in BAD and (event.get("by") not in PEOPLE)
 
 
 def message(kind: str, said: dict) -> bytes:

@@ -142,7 +142,7 @@ class Serving(Server):
         self.site.end()
 
     async def _tell_of_workers(self) -> None:
-        """Tell who listens when workers, or the pause, have changed."""
+        """Tell who listens when workers, or the pause, have changed; or that we live, where nothing has."""
         from jobspool.web.live import STATUS_EVERY
         from jobspool.web.looks import status
 
@@ -156,6 +156,7 @@ class Serving(Server):
             now = await self.site.work(status, self.site)
             if before != (before := {word: value for word, value in now.items() if word != "counts"}):
                 self.site.pulse.tell("status", now)
+            self.site.pulse.show_life()
 
     def _die(self, bug: BaseException) -> None:
         self._bug = bug

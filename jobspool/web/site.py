@@ -11,7 +11,6 @@ from functools import partial
 from jobspool.errors import NoSuchJob
 from jobspool.job import Job
 from jobspool.web.dead import Reasons
-from jobspool.web.live import TICK
 from jobspool.web.undos import Undos
 
 TYPE_CHECKING = False
@@ -25,6 +24,18 @@ if TYPE_CHECKING:
 LOOKING, DOING = 6, 32  # threads that read the spool for all who ask, and that change it: some wait until a job has ended
 MOST_ANSWERS = 64  # that are kept
 LASTS = 1.0  # seconds, for which an answer is given again while nothing changes: its words of time get old
+OFTEN = 4  # times that something is asked between two looks, so that the answer is made anew before it is asked again
+
+
+class Answer:
+    """An answer that is given again: as JSON, with what makes it, when that was (monotonic), and of which version it tells."""
+
+    __slots__ = ("asked", "at", "body", "make", "version")
+
+    def __init__(self, version: int, make: Callable[[], object], body: bytes) -> None:
+        self.version, self.make, self.body = version, make, body
+        self.at = time.monotonic()
+        self.asked = 0  # times since the last look
 
 
 class Site:
@@ -41,8 +52,9 @@ class Site:
         self._looking = ThreadPoolExecutor(LOOKING, "looking")
         self._doing = ThreadPoolExecutor(DOING, "doing")
         self._epoch = 0  # grows when answers are forgotten
-        self._answers: dict[object, tuple[int, float, bytes]] = {}  # version, when it was made (monotonic), and itself
+        self._answers: dict[object, Answer] = {}
         self._making: dict[object, asyncio.Future] = {}
+        pulse.looked = self.make_anew
 
     async def work(self, deed: Callable, *words: object, **more: object) -> object:
         """Look at the spool in a thread, and return what that returns."""
@@ -53,21 +65,45 @@ class Site:
         return await asyncio.get_running_loop().run_in_executor(self._doing, partial(deed, *words))
 
     def known(self, key: object) -> bytes | None:
-        """Return the answer that was made for the key, None where it is too old: nothing is made more often than every TICK."""
-        version, at, body = self._answers.get(key, (-1, 0.0, b""))
-        age = time.monotonic() - at
-        return body if age < TICK or (age < LASTS and version == self.catalogue.version) else None
+        """Return the answer that was made for the key, None where it is too old: nothing is made oftener than is looked.
+
+        While it is made anew, the last one is given.
+        """
+        known = self._answers.get(key)
+        if known is None:
+            return None
+        known.asked += 1
+        age, tick = time.monotonic() - known.at, self.pulse.tick
+        good = age < tick or self._is_unchanged(known, age) or (age < 2 * tick and key in self._making)
+        return known.body if good else None
+
+    def _is_unchanged(self, known: Answer, age: float) -> bool:
+        return age < LASTS and known.version == self.catalogue.version
 
     async def answer(self, key: object, make: Callable[[], object]) -> bytes:
         """Return what `make` returns, as JSON: made in a thread, once for all who ask, and given again while it is good."""
         await self.pulse.fresh()
         if (body := self.known(key)) is not None:
             return body
-        making = self._making.get(key)
-        if making is None:
-            making = self._making[key] = asyncio.ensure_future(self._make(key, make))
-            making.add_done_callback(lambda _: self._making.pop(key, None))
-        return await asyncio.shield(making)
+        return await asyncio.shield(self._making.get(key) or self._begin(key, make))
+
+    def make_anew(self) -> None:
+        """After a look: begin to make anew what was often asked since the last one, and is no longer good."""
+        for key, known in self._answers.items():
+            often, known.asked = known.asked >= OFTEN, 0
+            if often and key not in self._making and not self._is_unchanged(known, time.monotonic() - known.at + self.pulse.tick):
+                self._begin(key, known.make)
+
+    def _begin(self, key: object, make: Callable[[], object]) -> asyncio.Future:
+        making = self._making[key] = asyncio.ensure_future(self._make(key, make))
+        making.add_done_callback(partial(self._made, key))
+        return making
+
+    def _made(self, key: object, making: asyncio.Future) -> None:
+        if self._making.get(key) is making:
+            del self._making[key]
+        if not making.cancelled():
+            making.exception()  # is for who awaits it, where anybody does: who asks next meets it, too
 
     async def _make(self, key: object, make: Callable[[], object]) -> bytes:
         version, epoch = self.catalogue.version, self._epoch
@@ -75,13 +111,14 @@ class Site:
         if len(self._answers) >= MOST_ANSWERS:
             self._answers.clear()
         if epoch == self._epoch:  # else somebody has changed what it tells of
-            self._answers[key] = (version, time.monotonic(), body)
+            self._answers[key] = Answer(version, make, body)
         return body
 
     def forget(self) -> None:
-        """Give no answer again: something was just changed by who asks."""
+        """Give no answer again, nor one that is being made: something was just changed by who asks."""
         self._epoch += 1
         self._answers.clear()
+        self._making.clear()
 
     def job(self, handle: str) -> Job:
         """Return the job that is meant, as it lies there now. Raises NoSuchJob, AmbiguousJob."""

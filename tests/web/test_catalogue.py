@@ -65,25 +65,31 @@ def test_a_directory_that_takes_long_is_read_seldom(known, spool):
 
 
 def test_what_the_journal_tells_is_applied(known):
-    known.take([{"job": "x", "from": None, "to": "pending"}, {"job": "x", "from": "pending", "to": "processing"}])
-    known.take([{"job": "x", "from": "nonsense", "to": "done"}, {"job": "x", "from": "processing", "to": "processing"}])
+    known.take([("x", None, "pending"), ("x", "pending", "processing")])
+    assert known.counts() == dict.fromkeys(STATES, 0) | {"processing": 1}
+    known.take([("x", "processing", "processing")])
+    known.take([("x", None, "processing")])
     assert known.counts()["processing"] == 1
-    known.take([{"job": "x", "from": None, "to": "processing"}])
-    assert known.counts()["processing"] == 1
-    known.take([{"job": "x", "from": "processing", "to": None}])
+    known.take([("x", "processing", None)])
     assert ids(known) == []
+
+
+def test_a_job_that_is_known_to_be_further_on_its_way_is_in_one_state_only(known):
+    known.move("x", (), "processing")  # a listing was newer than what is told now
+    known.take([("x", None, "pending"), ("x", "pending", "processing"), ("x", "processing", "done")])
+    assert known.counts() == dict.fromkeys(STATES, 0) | {"done": 1}
 
 
 def test_pages_go_on_where_they_ended_whatever_comes_and_goes(known):
     names = [new_id(1e9 + number, number) for number in range(100)]
     for name in names:
-        known.move(name, None, "pending" if int(name[14]) % 2 else "done")
+        known.move(name, (), "pending" if int(name[14]) % 2 else "done")
     found, after = [], None
     while page := known.page(STATES, after, 7):
         found += [id_in(key) for key, _ in page]
         after = page[-1][0]
-        known.move(found[-1], "pending" if int(found[-1][14]) % 2 else "done", None)
-        known.move(new_id(2e9 + len(found), 1), None, "pending")
+        known.move(found[-1], ("pending", "done"), None)
+        known.move(new_id(2e9 + len(found), 1), (), "pending")
     assert found == sorted(names, reverse=True)
 
 
@@ -135,20 +141,20 @@ def test_a_spool_that_is_gone_is_trouble_and_no_end(known, spool):
 
 
 def test_what_was_told_before_it_is_done_is_not_taken_back(known, spool):
-    known.take([{"job": "x", "from": None, "to": "pending"}])  # the journal's line comes before the rename
+    known.take([("x", None, "pending")])  # the journal's line comes before the rename
     assert (see(known), known.counts()["pending"]) == ([], 1)
     assert known._looked["pending"].mtime == 0
 
 
 def test_a_listing_that_is_older_than_what_was_told_changes_nothing(known, spool):
     drop(spool, "x", {"command": "true"}, "done")
-    known.take([{"job": "x", "from": "pending", "to": "processing"}])
+    known.take([("x", "pending", "processing")])
     see(known)
     assert (known.counts()["done"], known.counts()["processing"]) == (1, 0)
 
 
 def test_what_never_came_is_forgotten_in_the_end(known, spool, monkeypatch):
-    known.take([{"job": "x", "from": None, "to": "pending"}])
+    known.take([("x", None, "pending")])
     monkeypatch.setattr(catalogue, "SETTLED", 0.0)
     see(known)
     assert known.counts()["pending"] == 0
