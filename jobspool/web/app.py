@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 STATIC = os.path.join(os.path.dirname(__file__), "static")
 PAGES = ("/", "/jobs", "/job/{id}", "/dead", "/add", "/groups")  # one document, whose script looks at the path
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
-JSON_HEADERS = [*ALWAYS, (b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 STRANGER = """<!doctype html>
 <html lang="en">
 <head>
@@ -58,38 +57,40 @@ NO_COOKIE = (
 )
 
 
-def make_app(site: Site, guard: Guard) -> Callable:
-    """Return the ASGI application."""
-    router = Router(_routes(site, guard), redirect_slashes=False)
+class App:
+    """The ASGI application. What is asked for at the paths in `hot` may be answered at once, without a task for it."""
 
-    async def app(scope: dict, receive: Callable, send: Send) -> None:
+    def __init__(self, site: Site, guard: Guard) -> None:
+        self._site, self._guard = site, guard
+        self._router = Router(_routes(site, guard), redirect_slashes=False)
+        self.hot = HOT.keys()
+
+    async def __call__(self, scope: dict, receive: Callable, send: Send) -> None:
+        """Answer what is asked."""
         if scope["type"] != "http":
             raise RuntimeError(f"nothing is asked by {scope['type']}")
         raw = scope["raw_path"]
         if b"%" in raw:
             scope["path"] = os.fsdecode(unquote_to_bytes(raw))  # a file's name need not be UTF-8
-        if (problem := guard.refuse(scope)) is not None:
+        if (problem := self._guard.refuse(scope)) is not None:
             await _tell(problem, scope, send)
             return
-        if raw in HOT and scope["method"] == "GET" and (body := site.known(HOT[raw](scope))) is not None:
-            await site.pulse.fresh()
-            await _send_json(body, send)
-            return
-        await _routed(router, site, scope, receive, send)
+        await _routed(self._router, self._site, scope, receive, send)
 
-    return app
+    def at_once(self, scope: dict) -> bytes | None:
+        """Return the whole answer, for who may ask, where it is known and good; None where it takes more than a glance."""
+        if not self._site.pulse.is_fresh() or self._guard.refuse(scope) is not None:
+            return None
+        body = self._site.known(HOT[scope["raw_path"]](scope))
+        return None if body is None else JSON_HEAD % len(body) + body
 
 
 HOT = {  # what is asked most: the key of the answer that may be known
     b"/api/v1/status": lambda scope: "status",
     b"/api/v1/jobs": lambda scope: ("jobs", scope["query_string"]),
 }
-
-
-async def _send_json(body: bytes, send: Send) -> None:
-    headers = [*JSON_HEADERS, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+JSON_HEADERS = [*ALWAYS, (b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+JSON_HEAD = b"HTTP/1.1 200 OK\r\n%scontent-length: %%d\r\n\r\n" % b"".join(b"%s: %s\r\n" % each for each in JSON_HEADERS)
 
 
 async def _routed(router: Router, site: Site, scope: dict, receive: Callable, send: Send) -> None:

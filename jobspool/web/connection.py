@@ -1,6 +1,7 @@
 """One connection: uvicorn's, with limits of what a client may send, how slowly, and how many there may be.
 
-A client that is slow at its request, its body, or at taking the answer holds a connection for so long and no longer.
+A client that is slow at its request, its body, or at taking the answer holds a connection for so long and no longer. What is
+asked most is answered without a task for it, and answers to what came at one go leave at one go.
 """
 
 from __future__ import annotations
@@ -9,26 +10,31 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import Handle, Transport
+    from asyncio import TimerHandle, Transport
 
 MOST = 400  # connections at once
 MOST_HEADERS = 32_768  # bytes: of the first line and all headers
 REQUEST_LASTS = 10.0  # seconds, in which the first line and the headers have to be here
 BODY_LASTS = 30.0  # seconds, in which the body has to be here
 TAKING_LASTS = 60.0  # seconds, for which a client may take nothing of what is sent
+MOST_AT_ONCE = 262_144  # bytes of answers that leave at one go
 
 
 class Connection(HttpToolsProtocol):
     """uvicorn's connection, within these limits."""
 
-    _timer: Handle | None = None
-    _taking: Handle | None = None
+    _timer: TimerHandle | None = None
+    _ends_at: float | None = None  # the loop's time, at which what we wait for must be here
+    _taking: TimerHandle | None = None
     _headers_bytes = 0
     _in_headers = True
+    _is_answered = False  # the request that is read was answered with its headers
 
     def connection_made(self, transport: Transport) -> None:
         """Take the connection, or where there are too many, say so and end it."""
         super().connection_made(transport)
+        self._answers: list[bytes] = []
+        self._answers_bytes = 0
         if len(self.connections) > MOST:
             self._end(b"503 Service Unavailable", b"retry-after: 1\r\n")
             return
@@ -37,8 +43,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Wait for nothing more."""
         self._wait(None)
-        if self._taking is not None:
-            self._taking.cancel()
+        for timer in (self._timer, self._taking):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
@@ -48,26 +55,68 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
+        self._send_answers()
         if self._in_headers and self._headers_bytes > MOST_HEADERS and not self.transport.is_closing():
             self._end(b"431 Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
         """A request begins: its time runs."""
-        self._in_headers = True
+        self._in_headers, self._is_answered = True, False
         self._wait(REQUEST_LASTS)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The headers are here: now the body's time runs."""
+        """The headers are here: now the body's time runs, where it isn't answered already."""
         self._in_headers, self._headers_bytes = False, 0
         self._wait(BODY_LASTS)
-        super().on_headers_complete()
+        self._is_answered = self._answer_at_once()
+        if not self._is_answered:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take more of the body, which nobody needs of a request that is answered."""
+        if not self._is_answered:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole: the next one's time runs when it begins."""
         self._in_headers, self._headers_bytes = True, 0
         self._wait(None)
-        super().on_message_complete()
+        if not self._is_answered:
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that this is no request, behind the answers to those before it."""
+        self._send_answers()
+        super().send_400_response(msg)
+
+    def _answer_at_once(self) -> bool:
+        """Answer the request, if nothing is before it and the answer is known."""
+        path, _, query = self.url.partition(b"?")
+        if path not in self.app.hot or self.parser.get_method() != b"GET" or not self._is_free():
+            return False
+        answer = self.app.at_once({**self.scope, "method": "GET", "path": path.decode(), "raw_path": path, "query_string": query})
+        if answer is None:
+            return False
+        self._answers.append(answer)
+        self._answers_bytes += len(answer)
+        self.server_state.total_requests += 1
+        return True
+
+    def _is_free(self) -> bool:
+        """Tell whether an answer may leave now, and the connection stays."""
+        quiet = self.cycle is None or (self.cycle.response_complete and not self.pipeline)
+        stays = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive() and not self.expect_100_continue
+        return quiet and stays and not self.flow.write_paused and self._answers_bytes < MOST_AT_ONCE
+
+    def _send_answers(self) -> None:
+        if not self._answers:
+            return
+        self.transport.write(b"".join(self._answers))
+        self._answers, self._answers_bytes = [], 0
+        if self.cycle is None or (self.cycle.response_complete and not self.transport.is_closing()):
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def pause_writing(self) -> None:
         """The client is behind with taking: it may be so for a while."""
@@ -82,12 +131,29 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def _wait(self, seconds: float | None) -> None:
+        """Wait so long and no longer; or for nothing. One timer looks at it, which goes off seldom."""
+        if seconds is None:
+            self._ends_at = None
+            return
+        self._ends_at = self.loop.time() + seconds
+        if self._timer is None or self._ends_at < self._timer.when():
+            self._set_timer()
+
+    def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else self.loop.call_later(seconds, self._too_slow)
+        self._timer = self.loop.call_at(self._ends_at, self._look_at_time)
+
+    def _look_at_time(self) -> None:
+        self._timer = None
+        if self._ends_at is None:
+            return
+        if self._ends_at > self.loop.time():
+            self._set_timer()
+        else:
+            self._too_slow()
 
     def _too_slow(self) -> None:
-        self._timer = None
         nothing_asked = self._in_headers and not self._headers_bytes
         answering = (
             self.cycle is not None and not self.cycle.response_complete and (self._in_headers or self.cycle.response_started)
@@ -99,5 +165,6 @@ class Connection(HttpToolsProtocol):
 
     def _end(self, status: bytes, headers: bytes = b"") -> None:
         self._wait(None)
+        self._send_answers()
         self.transport.write(b"HTTP/1.1 %s\r\n%sconnection: close\r\ncontent-length: 0\r\n\r\n" % (status, headers))
         self.transport.close()

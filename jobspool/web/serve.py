@@ -17,7 +17,7 @@ from uvicorn import Config, Server
 
 from jobspool import durable
 from jobspool.errors import QueueError, WrongValue
-from jobspool.web.app import make_app
+from jobspool.web.app import App
 from jobspool.web.catalogue import Catalogue
 from jobspool.web.connection import Connection
 from jobspool.web.guard import Guard, Token, make_token
@@ -88,7 +88,7 @@ class Serving(Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(
             Config(
-                make_app(self.site, guard),
+                App(self.site, guard),
                 http=Connection,
                 ws="none",
                 lifespan="off",
