@@ -63,7 +63,7 @@ def crowd(root: str, answers: list[float], pages: int = PAGES, often: int = RATE
                 raise RuntimeError("nobody could look at the page")
             yield
             lookers.send_signal(signal.SIGTERM)
-            count, seconds, _ = lookers.communicate(timeout=TO_END)[0].split()
+            count, seconds, *_ = lookers.communicate(timeout=TO_END)[0].split()
             answers.append(int(count) / float(seconds))
 
 
