@@ -2,7 +2,8 @@
 
 `python -m bench.crowd LINK PAGES RATE` says "open" once the pages are, and at SIGTERM how many answers came, in how many seconds,
 how many messages of changes one of the pages was told, and how much processor time all this took who looks. What the other
-pages are told is thrown away unread.
+pages are told is thrown away unread. `python -m bench.crowd SHARE` only takes that much of a processor, in the same way, until
+SIGTERM: as who looks mostly sits at another machine, a row that is about the page has this beside it.
 """
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ PIECE = 1 << 20
 NICE = 19  # who looks gives way to what runs
 
 
-def main(link: str, pages: int, rate: int) -> None:
-    os.nice(NICE)
-    stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
+def look(link: str, pages: int, rate: int) -> None:
+    """Look until told to stop."""
     where = urlsplit(link)
     token = parse_qs(where.query)["token"][0].encode()
     streams = [_ask(where, b"/api/v1/events", token, b"Accept: text/event-stream\r\n") for _ in range(pages)]
@@ -39,7 +38,7 @@ def main(link: str, pages: int, rate: int) -> None:
     with selectors.EpollSelector() as all_of_them:
         for each, kind in ((asker, ASKER), *((stream, number) for number, stream in enumerate(streams))):
             all_of_them.register(each, selectors.EVENT_READ, kind)
-        while not stop:
+        while not told_to_stop:
             due = int((time.monotonic() - begun) * rate)
             if due > sent and sent - answers < rate:  # a server that is behind is not buried
                 asker.sendall(b"".join(request[number % len(PATHS)] for number in range(sent, due)))
@@ -55,6 +54,16 @@ def main(link: str, pages: int, rate: int) -> None:
     print(answers, time.monotonic() - begun, changes, time.process_time() - used, flush=True)
 
 
+def take(share: float) -> None:
+    """Take that much of a processor, as who looks does, until told to stop."""
+    print("open", flush=True)
+    begun, used = time.monotonic(), time.process_time()
+    while not told_to_stop:
+        time.sleep(EVERY)
+        while time.process_time() - used < share * (time.monotonic() - begun):
+            pass
+
+
 def _ask(where: object, path: bytes, token: bytes, more: bytes) -> socket.socket:
     end = socket.create_connection((where.hostname, where.port))
     end.sendall(_request(where, path, token, more))
@@ -66,4 +75,10 @@ def _request(where: object, path: bytes, token: bytes, more: bytes = b"") -> byt
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    os.nice(NICE)
+    told_to_stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told_to_stop.append(number))
+    if len(sys.argv) == 2:
+        take(float(sys.argv[1]))
+    else:
+        look(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

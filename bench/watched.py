@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+from collections import namedtuple
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ COMMAND = "true"
 PAGES, RATE = 100, 1000  # open pages, and requests a second
 TO_END = 30.0  # seconds that the page has
 
+Looked = namedtuple("Looked", "answers share")  # how many came a second; how much of a processor who looks took
+
 
 def rows(place: Place, quick: bool) -> Iterator[Row]:
     """Yield a drain with the journal beside one without, and one that a crowd looks at beside one that nobody does."""
@@ -33,10 +36,11 @@ def rows(place: Place, quick: bool) -> Iterator[Row]:
     found = alternate(rounds, partial(rate, told, jobs), partial(rate, untold, jobs))
     what = f"drain of {jobs:,} jobs, {WORKERS} workers, fsync never, with the journal"
     yield Row("watched-journal", what, "jobs/s", found[0], "without", found[1], at_least=0.97)
-    answers: list[float] = []
-    found = alternate(rounds, partial(_watched, told, jobs, answers), partial(rate, told, jobs))
+    looks: list[Looked] = []
+    found = alternate(rounds, partial(_watched, told, jobs, looks), partial(_unwatched, told, jobs, looks))
     what = f"the same, with {PAGES} open pages and {RATE:,} requests a second"
-    note = f"{sum(answers) / len(answers):,.0f} answers a second came"
+    answers, share = (sum(values) / len(looks) for values in zip(*looks, strict=True))
+    note = f"{answers:,.0f} answers a second came; who looks takes {share:.3f} of a processor, beside, too"
     yield Row("watched-page", what, "jobs/s", found[0], "nobody looks", found[1], at_least=0.95, note=note)
 
 
@@ -46,25 +50,37 @@ def rate(root: str, jobs: int) -> float:
     return jobs / ours.drain(root, WORKERS)
 
 
-def _watched(root: str, jobs: int, answers: list[float]) -> float:
-    with crowd(root, answers):
+def _watched(root: str, jobs: int, looks: list[Looked]) -> float:
+    with crowd(root, looks):
+        return rate(root, jobs)
+
+
+def _unwatched(root: str, jobs: int, looks: list[Looked]) -> float:
+    """Return the rate while somebody takes as much of the processors as who looked last did: he mostly sits elsewhere."""
+    with _started("bench.crowd", str(looks[-1].share)):
         return rate(root, jobs)
 
 
 @contextlib.contextmanager
-def crowd(root: str, answers: list[float], pages: int = PAGES, often: int = RATE) -> Iterator[None]:
-    """Have a page that so many look at, for as long as the with block lasts; `answers` gets how many came a second."""
+def crowd(root: str, looks: list[Looked], pages: int = PAGES, often: int = RATE) -> Iterator[None]:
+    """Have a page that so many look at, for as long as the with block lasts; `looks` gets what came of that."""
     words = [ours.QUEUECTL, "--spool", root, "web"]
     with _ended(subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=ours.ENVIRONMENT)) as page:
         link = page.stdout.readline().strip()
-        look = [sys.executable, "-m", "bench.crowd", link, str(pages), str(often)]
-        with _ended(subprocess.Popen(look, stdout=subprocess.PIPE, text=True)) as lookers:
-            if lookers.stdout.readline() != "open\n":
-                raise RuntimeError("nobody could look at the page")
+        with _started("bench.crowd", link, str(pages), str(often)) as lookers:
             yield
             lookers.send_signal(signal.SIGTERM)
-            count, seconds, *_ = lookers.communicate(timeout=TO_END)[0].split()
-            answers.append(int(count) / float(seconds))
+            count, seconds, _, used = map(float, lookers.communicate(timeout=TO_END)[0].split())
+            looks.append(Looked(count / seconds, used / seconds))
+
+
+@contextlib.contextmanager
+def _started(*words: str) -> Iterator[subprocess.Popen]:
+    """Run that module until the with block ends, which begins when it has said that it is ready."""
+    with _ended(subprocess.Popen([sys.executable, "-m", *words], stdout=subprocess.PIPE, text=True)) as program:
+        if program.stdout.readline() != "open\n":
+            raise RuntimeError(f"{words[0]} could not begin")
+        yield program
 
 
 @contextlib.contextmanager
