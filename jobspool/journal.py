@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import stat
 import time
 from json.encoder import encode_basestring_ascii
@@ -36,10 +35,6 @@ LONGEST = 1 << 22  # bytes of a line that may be one
 LATE = 1.0  # seconds in which a line may still come from somebody who has a full segment locked
 BEGIN = '{"time"'
 STATE = {None: "null", **{state: f'"{state}"' for state in STATES}}
-PLACE = {written.encode(): state for state, written in STATE.items()}
-WAY = re.compile(
-    rb'\{"time": "[^"\\]*", "event": "[a-z]+", "job": "([ !#-\[\]-~]+)", "from": (null|"[a-z]+"), "to": (null|"[a-z]+")[,}]'
-)
 
 
 def lines(event: str, ids: list[str], source: str | None, target: str | None, when: float, what: dict) -> bytes:
@@ -222,6 +217,11 @@ class Reader:
         """The place behind the last event that was returned."""
         return f"{self._number}:{self._offset}"
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The same, as place() tells it."""
+        return self._number, self._offset
+
     def read(self, most: int = 1000) -> list[dict]:
         """Return the next events, at most so many, [] where there are none yet. Each has its "cursor", the place behind it."""
         events = []
@@ -318,20 +318,6 @@ def parsed(line: bytes) -> dict | None:
         if isinstance(event, dict) and _is_event(event):
             return event
     return None
-
-
-def way(line: bytes) -> tuple[str, str | None, str | None] | None:
-    """Return which job the line tells of, from which state to which, None where it tells of none.
-
-    What lines() writes is known at a glance, which costs a fifth of parsed(); all else is parsed.
-    """
-    seen = WAY.match(line)
-    if seen and line.endswith(b"}") and line.rfind(BEGIN.encode()) == 0:
-        id, source, target = seen.groups()
-        if source in PLACE and target in PLACE:
-            return id.decode(), PLACE[source], PLACE[target]
-    event = parsed(line)
-    return (event["job"], event["from"], event["to"]) if event and event["job"] else None
 
 
 def _is_event(event: dict) -> bool:

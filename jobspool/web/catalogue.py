@@ -45,6 +45,9 @@ KINDS = {
 }
 
 
+ALONE = {None: (), **{state: (state,) for state in STATES}}  # the states of which a job may be that is in this one
+NOWHERE = ((), None)
+
 # mtime: the directory's (ns) when it was read. at: when that was (monotonic). took: how long, in seconds.
 Looked = namedtuple("Looked", "mtime at took")
 NEVER = Looked(0, 0.0, 0.0)
@@ -143,17 +146,17 @@ class Catalogue:
 
     def note(self, id: str, source: str | None, target: str | None) -> None:
         """Know that we have just moved the job, and tell it with the next look."""
-        self.move(id, _without_none(source), target)
+        self.move(id, ALONE[source], target)
         if source != target:
             self._noted.append(self._event(id, source, target))
 
     def take(self, ways: Iterable[tuple[str, str | None, str | None]]) -> None:
         """Apply what the journal tells of, in its order: which job went from where to where. Several ways of one are as one."""
-        whole: dict[str, tuple[list[str], str | None]] = {}
+        whole: dict[str, tuple[tuple[str, ...], str | None]] = {}
         for id, source, target in ways:
             if source != target:
-                passed = whole[id][0] if id in whole else []
-                whole[id] = ([*passed, *_without_none(source)], target)
+                passed, _ = whole.get(id, NOWHERE)
+                whole[id] = (passed + ALONE[source], target)
         for id, (passed, target) in whole.items():
             self.move(id, passed, target)
 
@@ -167,7 +170,7 @@ class Catalogue:
         there = {state: self._list(state) for state in self._due(told)}
         events = self._differences(there) if self.complete else []
         for event in events:
-            self._move(event["job"], _without_none(event["from"]), event["to"])
+            self._move(event["job"], ALONE[event["from"]], event["to"])
         for state, ids in there.items():
             self._replace(state, ids)
         self._settle(there)
@@ -260,10 +263,6 @@ class Catalogue:
                 came = self.spool.now()  # RACE: it has moved on
             key = self._keys[id] = f"{new_id(came, 0)}{SEP}{id}"
         return key
-
-
-def _without_none(state: str | None) -> tuple[str, ...]:
-    return () if state is None else (state,)
 
 
 def _in_doubt(recent: dict[str, tuple[float, str | None]], read: dict[str, list[str]]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from json.encoder import encode_basestring_ascii
 
 from jobspool import events, journal, ledger
@@ -18,11 +19,30 @@ AT_ONCE = 1000  # events that are read at one go
 MOST_CAUGHT_UP = 20  # such reads for a page that comes back; one that was away for longer looks anew
 LINE = 512  # bytes that a line has at most, but for very few
 HOUR = 3600.0
+BEGIN = journal.BEGIN.encode()
+PLACE = {written.encode(): state for state, written in journal.STATE.items()}
+WAY = re.compile(
+    rb'\{"time": "[^"\\]*", "event": "[a-z]+", "job": "([ !#-\[\]-~]+)", "from": (null|"[a-z]+"), "to": (null|"[a-z]+")[,}]'
+)
 
 
 def told(found: list[dict]) -> list[dict]:
     """Return those of the events that are of jobs: an audit's counts are for the ledger."""
     return [event for event in found if event["job"]]
+
+
+def way(line: bytes) -> tuple[str, str | None, str | None] | None:
+    """Return which job the line tells of, from which state to which, None where it tells of none.
+
+    What journal.lines() writes is known at a glance, which costs a fifth of parsing it; all else is parsed.
+    """
+    seen = WAY.match(line)
+    if seen and line.endswith(b"}") and line.rfind(BEGIN) == 0:
+        id, source, target = seen.groups()
+        if source in PLACE and target in PLACE:
+            return id.decode(), PLACE[source], PLACE[target]
+    event = journal.parsed(line)
+    return (event["job"], event["from"], event["to"]) if event and event["job"] else None
 
 
 def since(root: str, cursor: str | None, most: int) -> dict:

@@ -57,6 +57,7 @@ class Pulse:
         self.trouble: OSError | None = None
         self.seen_at = 0.0  # monotonic
         self.tick = TICK
+        self.looks = 0  # that are known of
         self.looked: Callable[[], None] = _nobody  # is called after each look, before anybody is told of it
         self.has_journal = True
         self.number = 0  # of the last message
@@ -148,6 +149,7 @@ class Pulse:
             self._next.clear()
 
     def _publish(self, told: Told, moved: bool, cursor: str) -> None:
+        self.looks += 1
         self.looked()
         self.tick = BUSY_TICK if told.count > MUCH else TICK
         if told.count or moved:
@@ -226,7 +228,7 @@ class Pulse:
         self._skip_much()
         ways, newest = [], deque(maxlen=SHOWN)
         while (line := self._reader.line()) is not None:
-            if (way := journal.way(line)) is None:
+            if (way := history.way(line)) is None:
                 continue
             ways.append(way)
             newest.append((line, self._reader.cursor))
@@ -239,7 +241,7 @@ class Pulse:
     def _skip_much(self) -> None:
         """Where nobody asked for long, and much has happened: look at the directories instead of reading all that."""
         end, at = journal.end(self.spool.root), self._reader.cursor
-        (newest, offset), (number, read) = journal.place(end), journal.place(at)
+        (newest, offset), (number, read) = journal.place(end), self._reader.place
         if newest > number + 1 or (newest == number and offset - read > MOST_BEHIND):
             self._past = self._past or (journal.Reader(self.spool.root, at), end)
             self._reader = journal.Reader(self.spool.root, end)
@@ -260,11 +262,12 @@ class Pulse:
         if self._past is None:
             return
         reader, end = self._past
+        last = journal.place(end)
         for _ in range(PAST_AT_ONCE):
-            if (line := reader.line()) is None or journal.place(reader.cursor) > journal.place(end):
+            if (line := reader.line()) is None or reader.place > last:
                 self._past = None
                 return
-            if event := _failure(line, journal.way(line)):
+            if event := _failure(line, history.way(line)):
                 self._old_failures.append(event)
 
     def failures(self, since: float) -> list[dict]:

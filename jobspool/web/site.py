@@ -28,12 +28,12 @@ OFTEN = 4  # times that something is asked between two looks, so that the answer
 
 
 class Answer:
-    """An answer that is given again: as JSON, with what makes it, when that was (monotonic), and of which version it tells."""
+    """An answer that is given again, as JSON; what makes it; when that was (monotonic), after which look, of which version."""
 
-    __slots__ = ("asked", "at", "body", "make", "version")
+    __slots__ = ("asked", "at", "body", "look", "make", "version")
 
-    def __init__(self, version: int, make: Callable[[], object], body: bytes) -> None:
-        self.version, self.make, self.body = version, make, body
+    def __init__(self, version: int, look: int, make: Callable[[], object], body: bytes) -> None:
+        self.version, self.look, self.make, self.body = version, look, make, body
         self.at = time.monotonic()
         self.asked = 0  # times since the last look
 
@@ -67,18 +67,15 @@ class Site:
     def known(self, key: object) -> bytes | None:
         """Return the answer that was made for the key, None where it is too old: nothing is made oftener than is looked.
 
-        While it is made anew, the last one is given.
+        After a look, the last one is given while it is made anew.
         """
         known = self._answers.get(key)
-        if known is None:
+        if known is None or time.monotonic() - known.at >= LASTS:
             return None
         known.asked += 1
-        age, tick = time.monotonic() - known.at, self.pulse.tick
-        good = age < tick or self._is_unchanged(known, age) or (age < 2 * tick and key in self._making)
+        behind = self.pulse.looks - known.look
+        good = behind == 0 or known.version == self.catalogue.version or (behind == 1 and key in self._making)
         return known.body if good else None
-
-    def _is_unchanged(self, known: Answer, age: float) -> bool:
-        return age < LASTS and known.version == self.catalogue.version
 
     async def answer(self, key: object, make: Callable[[], object]) -> bytes:
         """Return what `make` returns, as JSON: made in a thread, once for all who ask, and given again while it is good."""
@@ -91,7 +88,8 @@ class Site:
         """After a look: begin to make anew what was often asked since the last one, and is no longer good."""
         for key, known in self._answers.items():
             often, known.asked = known.asked >= OFTEN, 0
-            if often and key not in self._making and not self._is_unchanged(known, time.monotonic() - known.at + self.pulse.tick):
+            changed = known.version != self.catalogue.version or time.monotonic() - known.at >= LASTS - self.pulse.tick
+            if often and changed and key not in self._making:
                 self._begin(key, known.make)
 
     def _begin(self, key: object, make: Callable[[], object]) -> asyncio.Future:
@@ -106,12 +104,12 @@ class Site:
             making.exception()  # is for who awaits it, where anybody does: who asks next meets it, too
 
     async def _make(self, key: object, make: Callable[[], object]) -> bytes:
-        version, epoch = self.catalogue.version, self._epoch
+        version, look, epoch = self.catalogue.version, self.pulse.looks, self._epoch
         body = await self.work(lambda: json.dumps(make()).encode())
         if len(self._answers) >= MOST_ANSWERS:
             self._answers.clear()
         if epoch == self._epoch:  # else somebody has changed what it tells of
-            self._answers[key] = Answer(version, make, body)
+            self._answers[key] = Answer(version, look, make, body)
         return body
 
     def forget(self) -> None:

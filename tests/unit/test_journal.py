@@ -102,29 +102,6 @@ def test_an_event_that_is_none_of_ours_is_passed_over(root, odd):
     assert jobs(journal.Reader(root).read()) == ["a", "b"]
 
 
-def test_which_way_a_job_went_is_known_without_the_rest_of_the_line():
-    ways = [
-        ("x", None, "pending"),
-        ('an "odd" id\n', "pending", "processing"),
-        ("é", "processing", "done"),
-        ("a b", "dead", None),
-    ]
-    for id, source, target in ways:
-        [line] = journal.lines("moved", [id], source, target, 1.5, {"reason": 'x "y"} {"time"'}).splitlines()
-        assert journal.way(line) == (id, source, target)
-        [other] = journal.lines("added", ["other"], None, "pending", 1.5, {"by": "hand"}).splitlines()
-        for half in (other[:40], other[:-5], other[:-1]):  # as a full disk leaves it
-            assert journal.way(half + line) == (id, source, target)
-        assert journal.way(line[:-1]) is None
-
-
-def test_what_goes_no_way_is_no_way():
-    counted = {"time": "", "event": "counted", "job": "", "from": None, "to": None, "counts": {}}
-    odd = [{**counted, "event": "moved", "job": "x", "to": "elsewhere"}, {**counted, "event": "moved", "job": 1}]
-    for line in [b"", b"{}", b"\xff", *(json.dumps(each).encode() for each in [counted, *odd])]:
-        assert journal.way(line) is None
-
-
 def test_a_hole_of_gigabytes_is_passed_over_a_piece_at_a_time(root):
     put(root, "a")
     with open(journal.path_of(root, 1), "ab") as file:
