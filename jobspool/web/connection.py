@@ -6,13 +6,16 @@ asked most is answered without a task for it, and answers to what came at one go
 
 from __future__ import annotations
 
+import resource
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
 
-MOST = 400  # connections at once
+MOST = 400  # connections at once, where there are descriptors for so many
+SPARE = 100  # descriptors for all else
 MOST_HEADERS = 32_768  # bytes: of the first line and all headers
 REQUEST_LASTS = 10.0  # seconds, in which the first line and the headers have to be here
 BODY_LASTS = 30.0  # seconds, in which the body has to be here
@@ -20,13 +23,25 @@ TAKING_LASTS = 60.0  # seconds, for which a client may take nothing of what is s
 MOST_AT_ONCE = 262_144  # bytes of answers that leave at one go
 
 
+def most_connections() -> int:
+    """Return how many connections there may be at once: where descriptors are few, a third of them. More are asked for before."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST + SPARE
+    if 0 <= soft < wanted:
+        soft = wanted if hard < 0 else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MOST if soft < 0 else min(MOST, max(soft - SPARE, soft // 3))
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's connection, within these limits."""
 
+    most = MOST  # of all
     _timer: TimerHandle | None = None
     _ends_at: float | None = None  # the loop's time, at which what we wait for must be here
     _taking: TimerHandle | None = None
     _headers_bytes = 0
+    _read_bytes = 0  # that came at the last read
     _in_headers = True
     _is_answered = False  # the request that is read was answered with its headers
 
@@ -35,7 +50,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._answers: list[bytes] = []
         self._answers_bytes = 0
-        if len(self.connections) > MOST:
+        if len(self.connections) > self.most:
             self._end(b"503 Service Unavailable", b"retry-after: 1\r\n")
             return
         self._wait(REQUEST_LASTS)
@@ -50,6 +65,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless it is more headers than anybody needs."""
+        self._read_bytes = len(data)
         if self._in_headers:
             self._headers_bytes += len(data)
         if self.transport.is_closing():
@@ -69,7 +85,11 @@ class Connection(HttpToolsProtocol):
         """The headers are here: now the body's time runs, where it isn't answered already."""
         self._in_headers, self._headers_bytes = False, 0
         self._wait(BODY_LASTS)
-        self._is_answered = self._answer_at_once()
+        if self._read_bytes > MOST_HEADERS and self._are_too_many():
+            self._is_answered = True
+            self._end(b"431 Request Header Fields Too Large")
+            return
+        self._is_answered = self.transport.is_closing() or self._answer_at_once()
         if not self._is_answered:
             super().on_headers_complete()
 
@@ -89,6 +109,10 @@ class Connection(HttpToolsProtocol):
         """Say that this is no request, behind the answers to those before it."""
         self._send_answers()
         super().send_400_response(msg)
+
+    def _are_too_many(self) -> bool:
+        """Tell whether these headers, which came at one go with what is behind them, are more than anybody needs."""
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MOST_HEADERS
 
     def _answer_at_once(self) -> bool:
         """Answer the request, if nothing is before it and the answer is known."""

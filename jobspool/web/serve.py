@@ -19,7 +19,7 @@ from jobspool import durable
 from jobspool.errors import QueueError, WrongValue
 from jobspool.web.app import App
 from jobspool.web.catalogue import Catalogue
-from jobspool.web.connection import Connection
+from jobspool.web.connection import Connection, most_connections
 from jobspool.web.guard import Guard, Token, make_token
 from jobspool.web.live import Pulse
 from jobspool.web.site import Site
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 NICE = 10  # how much it gives way to what runs jobs
 FIRST_LOOK = 1.0  # seconds that the first look at the spool may take until the link is told
+WAITING = 512  # connections that wait to be taken
+AT_ONCE = 4  # that are taken at one go: who comes beyond those that there may be is let go before many more are
 LAST_WORDS = 0.5  # seconds for answers that are under way when it is told to stop
 TOKEN = "web.token"
 LOOPBACK = "127.0.0.1"  # not localhost, which may be ::1, where another user may listen at the same port
@@ -79,6 +81,7 @@ class Serving(Server):
     """uvicorn's server, which sleeps until a signal comes, and then ends at once: open streams are told to go."""
 
     def __init__(self, spool: Spool, guard: Guard, listener: socket.socket, version: str, ready: Callable[[], None]) -> None:
+        Connection.most = most_connections()
         catalogue = Catalogue(spool)
         pulse = Pulse(catalogue, self._die)
         self.site = Site(spool, catalogue, pulse, version=version, read_only=guard.read_only)
@@ -98,7 +101,7 @@ class Serving(Server):
                 proxy_headers=False,
                 server_header=False,
                 date_header=False,
-                backlog=512,
+                backlog=AT_ONCE,
             )
         )
 
@@ -118,6 +121,7 @@ class Serving(Server):
 
     async def main_loop(self) -> None:
         """Serve, until told to stop."""
+        self._listener.listen(WAITING)
         pulse = self.site.pulse
         pulse.start(self._loop)
         await asyncio.wait([asyncio.ensure_future(pulse.first_look()), asyncio.ensure_future(self._stop.wait())],

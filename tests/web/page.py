@@ -115,9 +115,9 @@ def next_event(answer):
 
 
 @contextlib.contextmanager
-def page(spool, *options, env=None, token_file=None):
-    """A page for as long as the with block lasts."""
-    words = [*QUEUECTL, "--spool", spool.root, "web", *map(str, options)]
+def page(spool, *options, env=None, token_file=None, prefix=()):
+    """A page for as long as the with block lasts, started by the words of `prefix`."""
+    words = [*prefix, *QUEUECTL, "--spool", spool.root, "web", *map(str, options)]
     words += ["--token-file", str(token_file)] if token_file else []
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env)
     try:

@@ -1,7 +1,9 @@
 """What a client may send, how slowly, and how many there may be; whoever goes beyond keeps nobody else from being answered."""
 
 import contextlib
+import os
 import re
+import select
 import socket
 
 import pytest
@@ -50,6 +52,38 @@ def test_many_headers_are_refused(web):
     assert web.get("/status").status == 200
 
 
+@pytest.mark.parametrize(("headers", "status"), [(20, 200), (40, 431)])
+def test_headers_that_come_at_one_go_are_as_many_as_those_that_come_slowly(web, headers, status):
+    more = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 1000) for number in range(headers))
+    for path in ("/api/v1/status", "/api/v1/settings"):
+        head = f"GET {path} HTTP/1.1\r\nHost: {web.host}\r\nAuthorization: Bearer {web.token}\r\n".encode()
+        with web.socket() as found:
+            found.sendall(head + more + b"\r\n" + head + b"\r\n")
+            assert first_line(found) in (status, 404 if status == 200 else None)
+
+
+def test_where_descriptors_are_few_there_are_fewer_connections(spool):
+    with page(spool, prefix=("sh", "-c", 'ulimit -n 64; exec "$0" "$@"')) as web, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(web.socket()) for _ in range(150)]
+        until(lambda: sum(bool(select.select([each], [], [], 0)[0]) for each in silent) >= 129, "129 to be turned away")
+        turned_away = [each for each in silent if select.select([each], [], [], 0)[0]]
+        assert {first_line(each) for each in turned_away} == {503}
+        for each in silent:
+            each.close()
+        until(lambda: answers(web), "an answer")
+
+
+@pytest.mark.parametrize(
+    ("limits", "most", "soft"),
+    [((1024, 4096), 400, 1024), ((256, 4096), 400, 500), ((256, 300), 200, 300), ((64, 64), 21, 64), ((-1, -1), 400, -1)],
+)
+def test_descriptors_are_asked_for_and_some_are_spared(monkeypatch, limits, most, soft):
+    kept = [limits]
+    monkeypatch.setattr(connection.resource, "getrlimit", lambda which: kept[-1])
+    monkeypatch.setattr(connection.resource, "setrlimit", lambda which, new: kept.append(new))
+    assert (connection.most_connections(), kept[-1]) == (most, (soft, limits[1]))
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -90,8 +124,6 @@ def short(spool, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         f"import sys\nfrom jobspool.web import connection\nvars(connection).update({SLOW!r}, MOST=20)\n"
     )
-    import os
-
     from kit import TOP
 
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{TOP}"}
@@ -131,8 +163,6 @@ def test_who_takes_nothing_of_the_answer_is_not_waited_for(short, spool):
         found.sendall(ask.encode())
 
         def holds_the_log():
-            import os
-
             paths = [f"/proc/{short.process.pid}/fd/{each}" for each in os.listdir(f"/proc/{short.process.pid}/fd")]
             return any(os.path.realpath(path).endswith("x.1.out") for path in paths)
 
