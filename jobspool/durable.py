@@ -449,9 +449,9 @@ def open_log(path: str, mode: int = 0o600) -> int:
         raise DirectoryGone(os.path.dirname(path)) from None
 
 
-def open_to_append(path: str, mode: int = 0o600) -> int:
-    """Open the file for appending, made if need be, and return its descriptor. A link is not followed, a FIFO not waited for."""
-    return os.open(path, APPENDED | os.O_CREAT, mode)
+def open_to_append(path: str, mode: int = 0o600, made: bool = True) -> int:
+    """Open the file for appending, `made` if need be; return its descriptor. A link is not followed, a FIFO not waited for."""
+    return os.open(path, APPENDED | os.O_CREAT if made else APPENDED, mode)
 
 
 def open_for_all(path: str, mode: int) -> int:

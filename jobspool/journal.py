@@ -80,9 +80,13 @@ def _open_newest(root: str, size: int, mode: int) -> int:
     number = _newest.get(root) or max(segments(root), default=1)
     while True:
         make_folder(root)
-        descriptor = durable.open_for_all(path_of(root, number), mode)
+        try:
+            descriptor = durable.open_to_append(path_of(root, number), made=False)
+        except FileNotFoundError:
+            number = max(number, max(segments(root), default=0))  # one that was removed is not begun again behind its successors
+            descriptor = durable.open_for_all(path_of(root, number), mode)
         shared, found = durable.lock_shared(descriptor), os.fstat(descriptor)
-        if shared and found.st_size < size and stat.S_ISREG(found.st_mode):
+        if shared and found.st_size < size and stat.S_ISREG(found.st_mode) and found.st_nlink:
             _newest[root] = number
             return descriptor
         os.close(descriptor)

@@ -175,6 +175,17 @@ def test_the_oldest_segments_go_once_they_were_added_up(root):
     assert journal.segments(root) == [4, 5, 6]
 
 
+def test_who_wrote_to_a_segment_that_has_gone_goes_on_with_the_newest(root):
+    put(root, "old")
+    ours = dict(journal._newest)
+    for _ in range(3):
+        put(root, *["x" * 100] * 700, limit=0)
+    os.unlink(journal.path_of(root, 1))
+    journal._newest.update(ours)  # of a process that has written nothing since
+    journal.append(root, LINE, 1 << 30, 0o600)
+    assert (journal.segments(root), jobs(journal.Reader(root, "3:0").read(5000))[-1]) == ([2, 3], "x")
+
+
 def test_it_is_never_more_than_twice_as_large_as_it_may_be(root):
     for _ in range(6):
         put(root, *["x" * 100] * 700, limit=0)
