@@ -21,6 +21,8 @@ REQUEST_LASTS = 10.0  # seconds, in which the first line and the headers have to
 BODY_LASTS = 30.0  # seconds, in which the body has to be here
 TAKING_LASTS = 60.0  # seconds, for which a client may take nothing of what is sent
 MOST_AT_ONCE = 262_144  # bytes of answers that leave at one go
+MOST_QUEUED = 16  # requests that are read while one before them is answered
+PIECE = 1024  # bytes that are parsed between two looks at how many these are
 
 
 def most_connections() -> int:
@@ -40,9 +42,10 @@ class Connection(HttpToolsProtocol):
     _timer: TimerHandle | None = None
     _ends_at: float | None = None  # the loop's time, at which what we wait for must be here
     _taking: TimerHandle | None = None
-    _headers_bytes = 0
-    _read_bytes = 0  # that came at the last read
+    _silent = 0  # bytes in which the parser has found nothing yet
+    _headers_bytes = 0  # of this request: its first line, headers and trailers
     _in_headers = True
+    _in_message = False
     _is_answered = False  # the request that is read was answered with its headers
 
     def connection_made(self, transport: Transport) -> None:
@@ -50,6 +53,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._answers: list[bytes] = []
         self._answers_bytes = 0
+        self._unparsed = b""
         if len(self.connections) > self.most:
             self._end(b"503 Service Unavailable", b"retry-after: 1\r\n")
             return
@@ -65,54 +69,80 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless it is more headers than anybody needs."""
-        self._read_bytes = len(data)
-        if self._in_headers:
-            self._headers_bytes += len(data)
-        if self.transport.is_closing():
-            return
-        super().data_received(data)
+        self._unparsed += data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Read requests, as long as not too many of them wait; and nothing more for now, where they do."""
+        data, at = self._unparsed, 0
+        while at < len(data) and len(self.pipeline) < MOST_QUEUED and not self.transport.is_closing():
+            piece = data[at : at + PIECE]
+            at += len(piece)
+            self._silent += len(piece)
+            super().data_received(piece)
+            if max(self._silent, self._headers_bytes) > MOST_HEADERS:
+                self._refuse(b"431 Request Header Fields Too Large")
+        self._unparsed = b"" if self.transport.is_closing() else data[at:]
+        if self._unparsed:
+            self.flow.pause_reading()
         self._send_answers()
-        if self._in_headers and self._headers_bytes > MOST_HEADERS and not self.transport.is_closing():
-            self._end(b"431 Request Header Fields Too Large")
+        self._let_go_if_idle()
 
     def on_message_begin(self) -> None:
         """A request begins: its time runs."""
-        self._in_headers, self._is_answered = True, False
+        self._in_message, self._in_headers, self._is_answered = True, True, False
+        self._silent = self._headers_bytes = 0
         self._wait(REQUEST_LASTS)
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """Take more of the first line."""
+        self._headers_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header. What comes behind the body is none: nobody needs it, but it is counted."""
+        self._silent = 0
+        self._headers_bytes += len(name) + len(value)
+        if self._in_headers and self._headers_bytes <= MOST_HEADERS:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The headers are here: now the body's time runs, where it isn't answered already."""
-        self._in_headers, self._headers_bytes = False, 0
+        self._in_headers, self._silent = False, 0
         self._wait(BODY_LASTS)
-        if self._read_bytes > MOST_HEADERS and self._are_too_many():
-            self._is_answered = True
-            self._end(b"431 Request Header Fields Too Large")
-            return
-        self._is_answered = self.transport.is_closing() or self._answer_at_once()
+        self._is_answered = self._headers_bytes > MOST_HEADERS or self.transport.is_closing() or self._answer_at_once()
         if not self._is_answered:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take more of the body, which nobody needs of a request that is answered."""
+        self._silent = 0
         if not self._is_answered:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole: the next one's time runs when it begins."""
-        self._in_headers, self._headers_bytes = True, 0
+        self._in_message, self._in_headers, self._silent = False, True, 0
         self._wait(None)
         if not self._is_answered:
             super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """An answer was sent: go on with what came meanwhile."""
+        super().on_response_complete()
+        if self._in_message:
+            self._unset_keepalive_if_required()
+        if self._unparsed:
+            self.loop.call_soon(self._parse)
+
     def send_400_response(self, msg: str) -> None:
         """Say that this is no request, behind the answers to those before it."""
+        if self._is_answering():
+            self.transport.abort()
+            return
         self._send_answers()
         super().send_400_response(msg)
-
-    def _are_too_many(self) -> bool:
-        """Tell whether these headers, which came at one go with what is behind them, are more than anybody needs."""
-        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MOST_HEADERS
 
     def _answer_at_once(self) -> bool:
         """Answer the request, if nothing is before it and the answer is known."""
@@ -138,9 +168,24 @@ class Connection(HttpToolsProtocol):
             return
         self.transport.write(b"".join(self._answers))
         self._answers, self._answers_bytes = [], 0
-        if self.cycle is None or (self.cycle.response_complete and not self.transport.is_closing()):
-            self._unset_keepalive_if_required()
+
+    def _let_go_if_idle(self) -> None:
+        """Let the connection end in a while, where nothing is asked."""
+        answered = self.cycle is None or self.cycle.response_complete
+        if answered and not self._in_message and self.timeout_keep_alive_task is None and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _is_answering(self) -> bool:
+        """Tell whether answers come before that to the request that is read: what is sent now would be taken for theirs."""
+        begun = self.cycle is not None and not self.cycle.response_complete and (self._in_headers or self.cycle.response_started)
+        return begun or bool(self.pipeline)
+
+    def _refuse(self, status: bytes) -> None:
+        """End the connection; say why, where that can be told apart from other answers."""
+        if self._is_answering():
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            self._end(status)
 
     def pause_writing(self) -> None:
         """The client is behind with taking: it may be so for a while."""
@@ -178,14 +223,10 @@ class Connection(HttpToolsProtocol):
             self._too_slow()
 
     def _too_slow(self) -> None:
-        nothing_asked = self._in_headers and not self._headers_bytes
-        answering = (
-            self.cycle is not None and not self.cycle.response_complete and (self._in_headers or self.cycle.response_started)
-        )
-        if nothing_asked or answering or self.pipeline:
-            self.transport.abort()
+        if self._in_message:
+            self._refuse(b"408 Request Timeout")
         else:
-            self._end(b"408 Request Timeout")
+            self.transport.abort()  # nothing was asked
 
     def _end(self, status: bytes, headers: bytes = b"") -> None:
         self._wait(None)
