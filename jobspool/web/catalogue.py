@@ -179,10 +179,13 @@ class Catalogue:
         return noted + events
 
     def _forget_settled(self) -> None:
+        """Take what was moved a while ago as done, and see whether that was so: where it went is looked at once more."""
         before = time.monotonic() - SETTLED
         with self._lock:
             for id in list(takewhile(lambda id: self._recent[id][0] < before, self._recent)):
-                del self._recent[id]
+                _, target = self._recent.pop(id)
+                if target is not None:
+                    self._looked[target] = self._looked[target]._replace(mtime=0)
 
     def _settle(self, read: dict[str, list[str]]) -> None:
         """Know where the jobs are that were moved lately: a listing may be older, or newer; what is told may not be done yet."""
@@ -241,7 +244,12 @@ class Catalogue:
                 came |= dict.fromkeys(now - before, state)
                 went |= dict.fromkeys(before - now, state)
         ids = sorted((came.keys() | went.keys()) - dict(self._recent).keys())
-        return [self._event(id, went.get(id) or self._known_in(id), came.get(id) or self.spool.state_of(id)) for id in ids]
+        return [self._event(id, went.get(id) or self._left(id), came.get(id) or self.spool.state_of(id)) for id in ids]
+
+    def _left(self, id: str) -> str | None:
+        """Return the state that a job left which came to another, None where it lies there still: then there are two of it."""
+        state = self._known_in(id)
+        return None if state is None or os.path.lexists(self.spool.path(state, id)) else state
 
     def _known_in(self, id: str) -> str | None:
         key = id if made_by_queue(id) else self._keys.get(id)

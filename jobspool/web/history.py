@@ -7,7 +7,8 @@ import re
 from json.encoder import encode_basestring_ascii
 
 from jobspool import events, journal, ledger
-from jobspool.job import iso
+from jobspool.errors import NotAJob
+from jobspool.job import check_id, iso
 from jobspool.trust import opener
 
 TYPE_CHECKING = False
@@ -21,9 +22,8 @@ LINE = 512  # bytes that a line has at most, but for very few
 HOUR = 3600.0
 BEGIN = journal.BEGIN.encode()
 PLACE = {written.encode(): state for state, written in journal.STATE.items()}
-WAY = re.compile(
-    rb'\{"time": "[^"\\]*", "event": "[a-z]+", "job": "([ !#-\[\]-~]+)", "from": (null|"[a-z]+"), "to": (null|"[a-z]+")[,}]'
-)
+ID = rb'"job": "([!#-\-0-\[\]-~][ !#-.0-\[\]-~]{0,99})"'  # as a file may be called, and with nothing that JSON writes in another way
+WAY = re.compile(rb'\{"time": "[^"\\]*", "event": "[a-z]+", ' + ID + rb', "from": (null|"[a-z]+"), "to": (null|"[a-z]+")[,}]')
 
 
 def told(found: list[dict]) -> list[dict]:
@@ -42,7 +42,15 @@ def way(line: bytes) -> tuple[str, str | None, str | None] | None:
         if source in PLACE and target in PLACE:
             return id.decode(), PLACE[source], PLACE[target]
     event = journal.parsed(line)
-    return (event["job"], event["from"], event["to"]) if event and event["job"] else None
+    return (event["job"], event["from"], event["to"]) if event and _is_id(event["job"]) else None
+
+
+def _is_id(text: str) -> bool:
+    """Tell whether a file can be called so: anybody may write to the journal."""
+    try:
+        return bool(check_id(text))
+    except (NotAJob, UnicodeError):
+        return False
 
 
 def since(root: str, cursor: str | None, most: int) -> dict:

@@ -37,7 +37,8 @@ MOST_BEHIND = 4_194_304  # bytes of the journal that are read at one look
 PAST_AT_ONCE = 5000  # events of the last hour that are read at one look
 MOST_FAILURES = 20_000  # of the last hour that are kept
 
-Told = namedtuple("Told", "count newest")  # how many events, and the newest SHOWN of them
+# count: how many events. newest: the newest SHOWN of them. lost: whether there were others, that nobody has read.
+Told = namedtuple("Told", "count newest lost", defaults=(False,))
 NOTHING = Told(0, [])
 
 
@@ -63,6 +64,7 @@ class Pulse:
         self.number = 0  # of the last message
         self.listeners = 0
         self.ended = False
+        self.round = 0  # of listeners: those of an earlier one are let go
         self._failed = failed
         self._asked_at = self._told_at = time.monotonic()
         self._wake = threading.Event()
@@ -74,6 +76,7 @@ class Pulse:
         self._old_failures: deque[dict] = deque(maxlen=MOST_FAILURES)  # and within the hour before
         self._past: tuple[journal.Reader, str] | None = None  # what reads these, and where it ends
         self._auditor = audit.Auditor(self.spool, AUDIT_EVERY)
+        self._supervised = (-STATUS_EVERY, False)  # when that was looked at (monotonic), and whether it was so
         self._unexplained = False  # something moved that the journal doesn't tell of yet
         self._book: tuple[float, ledger.Ledger] | None = None  # when it was folded last (monotonic), and itself
         self._book_lock = threading.Lock()
@@ -116,16 +119,24 @@ class Pulse:
         """Yield what is told behind the message of that number, as server-sent events, until the end."""
         self.listeners += 1
         self._wake.set()
+        begun = self.round
         try:
-            while not self.ended:
-                behind = min(self.number - after, len(self._messages))
-                for number, told in [self._messages[place] for place in range(-behind, 0)]:
+            while not self.ended and self.round == begun:
+                if self.number - after > len(self._messages):
+                    after = self._messages[0][0] - 1
+                    yield message("change", {"events": [], "dropped": 0, "counts": self.catalogue.counts(), "lost": True})
+                for number, told in [self._messages[place] for place in range(after - self.number, 0)]:
                     after = number
                     yield told
                 if after >= self.number:
                     await self._next.wait()
         finally:
             self.listeners -= 1
+
+    def let_go(self) -> None:
+        """Let all go who listen: they may come back, if they may still come in."""
+        self.round += 1
+        self._let_go()
 
     def tell(self, kind: str, said: dict) -> None:
         """Tell all who listen."""
@@ -152,9 +163,9 @@ class Pulse:
         self.looks += 1
         self.looked()
         self.tick = BUSY_TICK if told.count > MUCH else TICK
-        if told.count or moved:
-            dropped = told.count - len(told.newest)
-            self.tell("change", {"events": told.newest, "dropped": dropped, "counts": self.catalogue.counts(), "cursor": cursor})
+        if told.count or told.lost or moved:
+            said = {"events": told.newest, "dropped": told.count - len(told.newest), "counts": self.catalogue.counts()}
+            self.tell("change", {**said, "cursor": cursor, **({"lost": True} if told.lost else {})})
         else:
             self._let_go()
 
@@ -206,7 +217,7 @@ class Pulse:
             if self._reader is None:
                 self._begin()
             told = self._read()
-            moved = self.catalogue.look(told=self.has_journal)
+            moved = self.catalogue.look(told=self.has_journal and self._is_supervised())
             self._see_past()
             self._see_hands(bool(moved) or self.catalogue.behind)
             self.trouble = None
@@ -225,7 +236,7 @@ class Pulse:
 
     def _read(self) -> Told:
         """Read on: of all that is told, each way is applied, but only the newest, and what failed, is parsed as a whole."""
-        self._skip_much()
+        lost = self._skip_much()
         ways, newest = [], deque(maxlen=SHOWN)
         while (line := self._reader.line()) is not None:
             if (way := history.way(line)) is None:
@@ -236,26 +247,37 @@ class Pulse:
                 self._failures.append(event)
         self.catalogue.take(ways)
         self._reader.lost = False  # the directories tell
-        return Told(len(ways), [{**event, "cursor": cursor} for line, cursor in newest if (event := journal.parsed(line))])
+        newest = [{**event, "cursor": cursor} for line, cursor in newest if (event := journal.parsed(line))]
+        return Told(len(ways), newest, lost)
 
-    def _skip_much(self) -> None:
-        """Where nobody asked for long, and much has happened: look at the directories instead of reading all that."""
+    def _skip_much(self) -> bool:
+        """Where nobody asked for long, and much has happened: look at the directories in the place of reading all that."""
         end, at = journal.end(self.spool.root), self._reader.cursor
         (newest, offset), (number, read) = journal.place(end), self._reader.place
-        if newest > number + 1 or (newest == number and offset - read > MOST_BEHIND):
+        much = newest > number + 1 or (newest == number and offset - read > MOST_BEHIND)
+        if much:
             self._past = self._past or (journal.Reader(self.spool.root, at), end)
             self._reader = journal.Reader(self.spool.root, end)
             self.catalogue.look_anew()
+        return much
 
     def _see_hands(self, moved: bool) -> None:
         """Have the journal told of what hands did, where no supervisor sees to that."""
         self._unexplained = self._unexplained or moved
         if not (self._unexplained and self.has_journal):
             return
-        if any(entry.role == roster.SUPERVISOR for entry in roster.living(self.spool)):
+        if self._is_supervised():
             self._unexplained = False
         else:
             self._auditor.step(self.spool.settings_or_default(), time.monotonic())
+
+    def _is_supervised(self) -> bool:
+        """Tell whether a supervisor lives, or lived a moment ago, who tells of what hands do."""
+        seen, was = self._supervised
+        if (clock := time.monotonic()) >= seen + STATUS_EVERY:
+            was = any(entry.role == roster.SUPERVISOR for entry in roster.living(self.spool))
+            self._supervised = (clock, was)
+        return was
 
     def _see_past(self) -> None:
         """Read on in the last hour, for what failed then; it comes before what failed since we began."""

@@ -106,9 +106,9 @@ async def pieces(site: Site, log: Log, span: Span) -> AsyncIterator[bytes]:
 
 async def follow(site: Site, handle: str, number: int, path: str, offset: int) -> AsyncIterator[bytes]:
     """Yield what is printed from `offset` on, as server-sent events, until the attempt has ended and all was sent."""
-    log, looks = None, 0
+    log, looks, begun = None, 0, site.pulse.round
     try:
-        while not site.pulse.ended:
+        while not site.pulse.ended and site.pulse.round == begun:
             ended = await site.work(has_ended, site, handle, number)  # before the last look at its log
             log = log or await site.work(_opened, path)
             while log and (piece := await site.work(log.read, offset, FOLLOWED)):

@@ -85,7 +85,7 @@ class Serving(Server):
         catalogue = Catalogue(spool)
         pulse = Pulse(catalogue, self._die)
         self.site = Site(spool, catalogue, pulse, version=version, read_only=guard.read_only)
-        self._listener, self._ready = listener, ready
+        self._listener, self._ready, self._token = listener, ready, guard.token
         self._bug: BaseException | None = None
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -150,9 +150,11 @@ class Serving(Server):
         from jobspool.web.live import STATUS_EVERY
         from jobspool.web.looks import status
 
-        before = None
+        before, token = None, self._token.value()
         while True:
             await asyncio.sleep(STATUS_EVERY)
+            if token != (token := self._token.value()):
+                self.site.pulse.let_go()
             if self.site.undo.holds:
                 await self.site.do(self.site.undo.forget_old)
             if not self.site.pulse.listeners:

@@ -51,8 +51,7 @@ class Site:
         self.reasons = Reasons()
         self._looking = ThreadPoolExecutor(LOOKING, "looking")
         self._doing = ThreadPoolExecutor(DOING, "doing")
-        self._epoch = 0  # grows when answers are forgotten
-        self._answers: dict[object, Answer] = {}
+        self._answers: dict[object, Answer] = {}  # both are others after forget(), by whatever thread: who has one keeps to it
         self._making: dict[object, asyncio.Future] = {}
         pulse.looked = self.make_anew
 
@@ -93,30 +92,24 @@ class Site:
                 self._begin(key, known.make)
 
     def _begin(self, key: object, make: Callable[[], object]) -> asyncio.Future:
-        making = self._making[key] = asyncio.ensure_future(self._make(key, make))
-        making.add_done_callback(partial(self._made, key))
+        there = self._making
+        making = there[key] = asyncio.ensure_future(self._make(key, make))
+        making.add_done_callback(partial(_made, there, key))
         return making
 
-    def _made(self, key: object, making: asyncio.Future) -> None:
-        if self._making.get(key) is making:
-            del self._making[key]
-        if not making.cancelled():
-            making.exception()  # is for who awaits it, where anybody does: who asks next meets it, too
-
     async def _make(self, key: object, make: Callable[[], object]) -> bytes:
-        version, look, epoch = self.catalogue.version, self.pulse.looks, self._epoch
+        version, look, answers = self.catalogue.version, self.pulse.looks, self._answers
         body = await self.work(lambda: json.dumps(make()).encode())
-        if len(self._answers) >= MOST_ANSWERS:
-            self._answers.clear()
-        if epoch == self._epoch:  # else somebody has changed what it tells of
-            self._answers[key] = Answer(version, look, make, body)
+        if len(answers) >= MOST_ANSWERS:
+            answers.clear()
+        answers[key] = Answer(
+            version, look, make, body
+        )  # which nobody asks for any more, if what it tells of was changed meanwhile
         return body
 
     def forget(self) -> None:
         """Give no answer again, nor one that is being made: something was just changed by who asks."""
-        self._epoch += 1
-        self._answers.clear()
-        self._making.clear()
+        self._answers, self._making = {}, {}
 
     def job(self, handle: str) -> Job:
         """Return the job that is meant, as it lies there now. Raises NoSuchJob, AmbiguousJob."""
@@ -132,3 +125,9 @@ class Site:
         self.undo.forget_old(all_of_them=True)
         for threads in (self._looking, self._doing):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _made(making: dict[object, asyncio.Future], key: object, done: asyncio.Future) -> None:
+    del making[key]
+    if not done.cancelled():
+        done.exception()  # is for who awaits it, where anybody does: who asks next meets it, too

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from kit import drop
+from kit import drop, until
 
 from jobspool.errors import AmbiguousJob, NoSuchJob
 from jobspool.job import new_id
@@ -144,6 +144,24 @@ def test_what_was_told_before_it_is_done_is_not_taken_back(known, spool):
     known.take([("x", None, "pending")])  # the journal's line comes before the rename
     assert (see(known), known.counts()["pending"]) == ([], 1)
     assert known._looked["pending"].mtime == 0
+
+
+def test_what_was_told_and_never_done_is_found_out(known, spool, monkeypatch):
+    known.take([("ghost", None, "done")])
+    known.look()
+    assert known.counts()["done"] == 1
+    monkeypatch.setattr(catalogue, "SETTLED", 0.0)
+    until(lambda: known.look() is not None and not known.counts()["done"], "the look at done/")
+
+
+def test_one_id_in_two_states_is_counted_in_both(known, spool):
+    drop(spool, "x", {"command": "true"}, "done")
+    see(known)
+    drop(spool, "x", {"command": "true"})
+    known.look_anew()
+    known._looked["done"] = Looked(os.stat(spool.folder("done")).st_mtime_ns, 0.0, 0.0)
+    known.look()
+    assert (known.counts()["pending"], known.counts()["done"]) == (1, 1)
 
 
 def test_a_listing_that_is_older_than_what_was_told_changes_nothing(known, spool):

@@ -138,6 +138,13 @@ def test_who_has_stolen_the_token_is_out_when_its_file_is_gone(web):
     assert web.ask("GET", re.search("/login.*", web.link)[0], auth={}).status == 403
 
 
+def test_who_listens_is_out_too_when_the_tokens_file_is_gone(web):
+    with web.events() as following:
+        web.token_file.unlink()
+        while following():
+            pass
+
+
 def test_a_new_token_in_the_file_is_the_only_good_one(web):
     stolen, cookie = web.bearer, web.login()
     web.token_file.unlink()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 
 import pytest
 
@@ -76,6 +77,12 @@ def test_which_way_a_job_went_is_known_without_the_rest_of_the_line():
         assert history.way(line[:-1]) is None
 
 
+@pytest.mark.parametrize("id", ["", ".", "..", "../x", "a/b", ".x", "a\0b", "a\ud800b", "x" * 300])
+def test_what_no_file_can_be_called_goes_no_way(id):
+    [line] = journal.lines("moved", [id], None, "done", 1.5, {}).splitlines()
+    assert history.way(line) is None
+
+
 def test_what_goes_no_way_is_no_way():
     counted = {"time": "", "event": "counted", "job": "", "from": None, "to": None, "counts": {}}
     odd = [{**counted, "event": "moved", "job": "x", "to": "elsewhere"}, {**counted, "event": "moved", "job": 1}]
@@ -96,6 +103,47 @@ def test_lines_that_only_look_like_events_end_nobody(site, spool):
     told = with_pulse(site, deed)
     assert [event["reason"] for event in told["events"]] == ["why"]
     assert [event["reason"] for event in site.pulse.failures(0.0)] == ["why"]
+
+
+def test_what_is_skipped_is_said_to_be_lost(site, spool, monkeypatch):
+    monkeypatch.setattr(live, "MOST_BEHIND", 1000)
+    journal.append(spool.root, journal.lines("added", ["before"], None, "pending", 1.0, {}), 1 << 30, 0o600)
+
+    async def deed():
+        stream = site.pulse.messages(site.pulse.number)
+        lines = journal.lines("added", [f"x{number}" for number in range(100)], None, "pending", 1.0, {})
+        journal.append(spool.root, lines, 1 << 30, 0o600)
+        told = said(await anext(stream))
+        await stream.aclose()
+        return told
+
+    told = with_pulse(site, deed)
+    assert (told["lost"], told["events"], told["cursor"]) == (True, [], journal.end(spool.root))
+
+
+def test_who_may_no_longer_listen_is_let_go(site):
+    async def deed():
+        stream = site.pulse.messages(site.pulse.number)
+        listening = asyncio.ensure_future(anext(stream, "end"))
+        await asyncio.sleep(0)
+        site.pulse.let_go()
+        return await listening
+
+    assert with_pulse(site, deed) == "end"
+
+
+def test_answers_may_be_forgotten_by_any_thread_at_any_time(site):
+    async def deed():
+        ended = threading.Event()
+        forgetting = asyncio.to_thread(lambda: [site.forget() for _ in iter(ended.is_set, True)])
+        thread = asyncio.ensure_future(forgetting)
+        for number in range(300):
+            await site.answer(number % 3, lambda: 1)
+            site.make_anew()
+        ended.set()
+        await thread
+
+    with_pulse(site, deed)
 
 
 def test_who_is_told_nothing_for_long_is_shown_that_we_live(site, monkeypatch):
@@ -131,6 +179,7 @@ def test_who_was_slow_gets_what_is_kept_and_then_goes_on(site):
         stream = site.pulse.messages(0)
         for number in range(live.BEHIND + 10):
             site.pulse.tell("change", {"number": number})
+        assert said(await anext(stream))["lost"]
         found = [said(await anext(stream))["number"] for _ in range(live.BEHIND)]
         site.pulse.tell("change", {"number": "last"})
         return found, said(await anext(stream))["number"]

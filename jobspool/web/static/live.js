@@ -87,6 +87,7 @@ export class Live extends EventTarget {
     this.#cursor = said.cursor ?? id ?? this.#cursor;
     if (said.counts && this.status) this.status.counts = said.counts;
     this.#tell("change", said);
+    if (said.lost) this.#catchUp();
   }
 
   #broke() {
