@@ -70,11 +70,20 @@ def audit(spool: Spool, patience: float = SETTLED) -> int | None:
     journal.make_folder(spool.root)
     lock = durable.open_for_all(f"{spool.root}/{LOCK}", spool.file_mode(settings))
     try:
-        return _audit(spool, settings, patience) if durable.lock(lock) else None
-    except Overtaken:
-        return _audit(spool, settings, 0.0)  # with what others have kept meanwhile
+        return _audit_again(spool, settings, patience) if durable.lock(lock) else None
     finally:
         os.close(lock)
+
+
+def _audit_again(spool: Spool, settings: Settings, patience: float) -> int:
+    """Make an audit; where that was overtaken, with what others have kept since; where hands cut the journal, anew."""
+    for again in (False, True):
+        try:
+            return _audit(spool, settings, 0.0 if again else patience)
+        except Overtaken:
+            continue
+    durable.remove(f"{spool.root}/{KNOWN}")
+    return _audit(spool, settings, 0.0)
 
 
 def _audit(spool: Spool, settings: Settings, patience: float) -> int:

@@ -50,6 +50,17 @@ def test_a_job_that_was_dropped_and_one_that_was_removed_are_told(spool):
     assert sorted(audited(spool)) == [("came", None, "pending"), ("gone", "pending", None)]
 
 
+def test_a_journal_that_hands_cut_is_gone_on_with(spool):
+    for number in range(50):
+        spool.add("true", id=f"x{number}")
+    audit.audit(spool)
+    os.truncate(journal.path_of(spool.root, 1), 10)
+    mv(spool, "x1", "pending", "done")
+    audit.audit(spool)
+    mv(spool, "x2", "pending", "done")
+    assert audited(spool) == [("x2", "pending", "done")]
+
+
 def test_each_deed_is_told_once(spool):
     drop(spool, "x", {"command": "true"})
     assert (audited(spool), audited(spool)) == ([("x", None, "pending")],) * 2
