@@ -13,6 +13,7 @@ import logging
 import os
 import select
 import socket
+import stat
 import struct
 from collections import deque
 
@@ -126,11 +127,15 @@ class File(Stream):
         """Return when the file is open. Raises OSError."""
         if self.descriptor >= 0 and durable.lies_at(self.path, self.descriptor):
             return
-        descriptor = durable.open_to_append(self.path, self._mode)
+        descriptor = self._open_anew() if self.descriptor >= 0 else durable.open_to_append(self.path, self._mode)
         self.close()
         self.descriptor = descriptor
         for copy in self._copies:
             os.dup2(descriptor, copy)
+
+    def _open_anew(self) -> int:
+        """Open what lies there now; where it is made, with the mode of the one before, whatever our umask is by now."""
+        return durable.open_for_all(self.path, stat.S_IMODE(os.fstat(self.descriptor).st_mode))
 
     def hand_on(self, unsaid: deque[bytes]) -> None:
         """Write the lines into what lies at the path now."""

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import stat
 import re
 import signal
 import socket
@@ -105,6 +106,7 @@ def test_a_log_that_is_rotated_goes_on_in_a_new_file_and_lacks_nothing(spool, tm
         log.rename(older)
         run_one(spool, "after")
         until(lambda: kinds(log) == ["done"], "the new file")
+        assert stat.S_IMODE(log.stat().st_mode) == stat.S_IMODE(older.stat().st_mode) == 0o640
         log.unlink()
         run_one(spool, "again")
         until(lambda: kinds(log) == ["done"], "the newest file")
