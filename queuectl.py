@@ -1413,7 +1413,7 @@ def _look_around(spool: Spool) -> dict:
         "spool": spool.root,
         "states": counts,
         "held": held,
-        "oldest_pending": _earliest(stats[PENDING]),
+        "oldest_pending": _oldest(spool, stats[PENDING]),
         "next_due": _earliest(stats[FAILED]),
         "paused": paused,
         "pause_reason": reason or None,
@@ -1465,6 +1465,13 @@ def _stats(spool: Spool, state: str, ids: Iterable[str]) -> dict[str, os.stat_re
         except FileNotFoundError:
             pass  # RACE: it has moved on
     return found
+
+
+def _oldest(spool: Spool, stats: dict[str, os.stat_result]) -> str | None:
+    from jobspool import vital
+
+    since = vital.oldest(spool, sorted((found.st_mtime, id) for id, found in stats.items()))
+    return None if since is None else iso(since)
 
 
 def _earliest(stats: dict[str, os.stat_result]) -> str | None:

@@ -19,7 +19,7 @@ from collections import namedtuple
 
 from jobspool import admission, durable, locks, names, roster
 from jobspool.errors import NotAJob
-from jobspool.job import check_id, iso, last_mark, parse, same_time, too_late, waits_until, written
+from jobspool.job import check_id, iso, last_mark, parse, same_time, too_late, waits_since, waits_until, written
 from jobspool.retry import INTERRUPTED, SNOOZED
 from jobspool.spool import read_open
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
@@ -111,7 +111,7 @@ class Claim:
 
     def waited(self, began: float) -> float:
         """Return for how many seconds the job could have run before it began then."""
-        return round(max(0.0, began - self.mtime), 6)
+        return round(max(0.0, began - waits_since(self.record, self.mtime, self.changed)), 6)
 
     def mark(self) -> None:
         """Let the mtime of a job that was tried before be now, so that it is no longer the one of its last record: last_mark().

@@ -67,6 +67,7 @@ class Index:
         self.weights: dict[str, float] = {}  # of groups that have a share, by the names of needs; of others it is 1
         self._pending: dict[str, tuple[float, float, str]] = {}  # id: its rank
         self._needs: dict[str, tuple[str, ...]] = {}  # what a pending job needs beside a worker
+        self._since: dict[str, float] = {}  # when those came that could not run from their start on
         self._failed = Times()  # due
         self._apart: dict[tuple[str, ...], list[tuple[float, float, str]]] = {}  # heaps, by what they need
         self._full: dict[str, float] = {}  # what is used up: until when it isn't tried again
@@ -85,8 +86,12 @@ class Index:
         """Return how many pending jobs are known."""
         return len(self._pending)
 
-    def add(self, id: str, priority: int, start: float, needs: tuple[str, ...] = ()) -> None:
-        """Note that the pending job may run from `start` on, when what it needs can be had."""
+    def add(self, id: str, priority: int, start: float, needs: tuple[str, ...] = (), since: float | None = None) -> None:
+        """Note that the pending job may run from `start` on, when what it needs can be had; and since when it waits, if later."""
+        if since is None or since == start:
+            self._since.pop(id, None)
+        else:
+            self._since[id] = since
         key = rank(priority, start, id, self.aging)
         if self._needs.get(id, ()) != needs:
             self._pending.pop(id, None)
@@ -104,6 +109,7 @@ class Index:
 
     def remove(self, id: str) -> None:
         """Forget the pending job, if it is known."""
+        self._since.pop(id, None)
         self._pending.pop(id, None)
         self._needs.pop(id, None)
 
@@ -117,7 +123,8 @@ class Index:
 
     def oldest(self, now: float) -> float | None:
         """Return from when the pending job may run that could have for longest, None where none may. Looks at all of them."""
-        return min((start for _, start, _ in self._pending.values() if start <= now), default=None)
+        since = self._since
+        return min((since.get(id, start) for _, start, id in self._pending.values() if start <= now), default=None)
 
     def next_due(self) -> float | None:
         """Return when the next failed job is due, None where none is."""

@@ -609,6 +609,17 @@ def waits_until(record: dict, mtime: float) -> float:
     return 0.0 if early else mtime
 
 
+def waits_since(record: dict, mtime: float, ctime: float) -> float:
+    """Return since when a pending file of these times could have run.
+
+    That is its mtime; but one that was brought back after an attempt behind which nothing more was to come, or before its time,
+    could since it came: that is its ctime, which a rename sets.
+    """
+    tried = record.get("attempts")
+    brought_back = tried and (tried[-1]["verdict"] != "failed" or same_time(last_mark(record), mtime))
+    return max(mtime, ctime) if brought_back else mtime
+
+
 # ---- words that people type for a new job
 
 

@@ -11,6 +11,7 @@ import heapq
 import os
 import re
 from collections import namedtuple
+from functools import partial
 
 from jobspool import __version__, admission, audit, ledger, roster, size, vital
 from jobspool.errors import NotInstalled, WrongValue
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric as Family
 
+    from jobspool.job import Job
     from jobspool.spool import Spool
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -133,8 +135,9 @@ def what_waits(spool: Spool, supervised: bool, now: float) -> Waits | None:
 def look_through(spool: Spool, now: float) -> Waits:
     """Find by a walk what waits. No more than MOST_READ jobs are read for whether they are held, or wait for others."""
     first = heapq.nsmallest(MOST_READ, (place for place in _times(spool, PENDING) if place[0] <= now))
-    oldest = next((mtime for mtime, id in first if _may_run(spool, id)), None)
-    return Waits(oldest, min((mtime for mtime, _ in _times(spool, FAILED)), default=None))
+    return Waits(
+        vital.oldest(spool, first, partial(_may_run, spool)), min((mtime for mtime, _ in _times(spool, FAILED)), default=None)
+    )
 
 
 def _times(spool: Spool, state: str) -> Iterator[tuple[float, str]]:
@@ -149,10 +152,9 @@ def _times(spool: Spool, state: str) -> Iterator[tuple[float, str]]:
                 pass  # RACE: it has moved on
 
 
-def _may_run(spool: Spool, id: str) -> bool:
+def _may_run(spool: Spool, job: Job) -> bool:
     """Tell whether nothing in the pending job's own file keeps it from running."""
-    job = spool.read(PENDING, id)
-    if job is None or job.problem or "hold" in job.record:
+    if job.problem or "hold" in job.record:
         return False
     return not admission.waits_for(job.record, spool.state_of)
 

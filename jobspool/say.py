@@ -6,7 +6,7 @@ import os
 import re
 import time
 
-from jobspool.job import Job, seconds, too_late
+from jobspool.job import Job, seconds, too_late, waits_since
 from jobspool.spool import PAUSED
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 from jobspool.trust import opener
@@ -90,7 +90,9 @@ def age(job: Job) -> str:
         return f"due {when(job.mtime, now)}"
     if job.state == PENDING and job.mtime > now:
         return f"due {when(job.mtime, now)}"
-    return f"{span(now - job.mtime)} ago" if job.state != PENDING else f"waiting {span(now - job.mtime)}"
+    if job.state == PENDING:
+        return f"waiting {span(now - waits_since(job.record, job.mtime, job.ctime))}"
+    return f"{span(now - job.mtime)} ago"
 
 
 def said_so_far(spool: Spool, job: Job) -> dict:

@@ -18,7 +18,7 @@ from jobspool import claim as claims
 from jobspool.errors import BrokenConfig, NotAJob
 from jobspool.filesystem import is_remote
 from jobspool.index import Index, Times
-from jobspool.job import ENDING, check_id, id_of, last_moment, parse, too_late, waits_until
+from jobspool.job import ENDING, check_id, id_of, last_moment, parse, too_late, waits_since, waits_until
 from jobspool.spool import PAUSED, Spool, is_unfinished, read_file
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES
 from jobspool.trust import ODD_FILES, forbidden
@@ -240,9 +240,10 @@ class Sight:
             self._index.remove(id)
             self.unfit[id] = str(error)
         else:
-            self._take_its_place(id, record, waits_until(record, found.st_mtime_ns / 1e9))
+            mtime = found.st_mtime_ns / 1e9
+            self._take_its_place(id, record, waits_until(record, mtime), waits_since(record, mtime, found.st_ctime_ns / 1e9))
 
-    def _take_its_place(self, id: str, record: dict, start: float) -> None:
+    def _take_its_place(self, id: str, record: dict, start: float, since: float) -> None:
         """Note a whole job: in line, held, or too late."""
         if late := too_late(record, self.spool.now()):
             self._index.remove(id)
@@ -254,11 +255,11 @@ class Sight:
             self._index.remove(id)
             self._held.add(id)
         elif admission.concerns(record):
-            self._take_its_line(id, record, start)
+            self._take_its_line(id, record, start, since)
         else:
-            self._index.add(id, record.get("priority", 0), start)
+            self._index.add(id, record.get("priority", 0), start, since=since)
 
-    def _take_its_line(self, id: str, record: dict, start: float) -> None:
+    def _take_its_line(self, id: str, record: dict, start: float, since: float) -> None:
         """Note a job that needs more than a worker: in the line of those that need the same, or as one that waits for another."""
         waits = admission.waits_for(record, self.spool.state_of)
         if waits:
@@ -273,7 +274,7 @@ class Sight:
             if barred := admission.closed(record, self.settings):
                 self._index.full(barred[0])
                 needs = tuple(dict.fromkeys((*needs, barred[0])))
-            self._index.add(id, record.get("priority", 0), start, needs)
+            self._index.add(id, record.get("priority", 0), start, needs, since)
             if needs:
                 self._needing[id] = needs
 

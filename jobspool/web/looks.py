@@ -16,6 +16,8 @@ from jobspool.web.history import HOUR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jobspool.web.site import Site
 
 MOST_LOOKED_AT = 1000  # files of a state, for the oldest one
@@ -54,22 +56,21 @@ def _times(site: Site) -> dict:
     """Return since when the oldest pending job waits, and when the next failed one is due: by a supervisor, or a look."""
     if known := vital.read(site.spool):
         return {word: None if known[key] is None else iso(known[key]) for word, key in TIMES}
-    return {"oldest_pending": _earliest(site, PENDING), "next_due": _earliest(site, FAILED)}
+    since = vital.oldest(site.spool, sorted((mtime, id) for id, mtime in _mtimes(site, PENDING)))
+    due = min((mtime for _, mtime in _mtimes(site, FAILED)), default=None)
+    return {"oldest_pending": None if since is None else iso(since), "next_due": None if due is None else iso(due)}
 
 
 TIMES = (("oldest_pending", "oldest"), ("next_due", "next_due"))
 
 
-def _earliest(site: Site, state: str) -> str | None:
-    """Return the first of the times of those that were added first; None where there are none."""
-    first = None
+def _mtimes(site: Site, state: str) -> Iterator[tuple[str, float]]:
+    """Yield the ids and mtimes of those that were added first."""
     for id in site.catalogue.oldest(state, MOST_LOOKED_AT):
         try:
-            mtime = os.lstat(site.spool.path(state, id)).st_mtime
+            yield id, os.lstat(site.spool.path(state, id)).st_mtime
         except OSError:
             continue  # RACE: it has moved on
-        first = mtime if first is None else min(first, mtime)
-    return None if first is None else iso(first)
 
 
 def groups(site: Site) -> dict:

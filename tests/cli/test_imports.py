@@ -32,7 +32,7 @@ ROSTER = ["jobspool.process", "jobspool.roster", "select", "signal", "datetime"]
         (["enqueue", "--", "make", "all"], ["jobspool.journal", "pwd"]),
         (["list"], ["jobspool.retry"]),
         (["list", "--limit", "1"], ["jobspool.retry", "heapq"]),
-        (["status"], ROSTER),
+        (["status"], [*ROSTER, "jobspool.vital"]),
     ],
     ids=" ".join,
 )

@@ -1,9 +1,11 @@
 """The journal of real workers: each job's way is whole and in order, whoever moved it."""
 
+import json
 import os
 import signal
 import time
 
+import pytest
 from kit import comes_to, drop, end, everyone, family, gone, is_audit, mv, pool, queuectl, until, until_it_runs, where
 
 from jobspool import audit, hands, journal, vital
@@ -196,3 +198,29 @@ def test_without_a_journal_jobs_run_as_ever(spool):
     with pool(spool):
         comes_to(spool, spool.add("true").id, "done")
     assert lines(spool) == before
+
+
+@pytest.mark.parametrize("way", ["retry", "mv"])
+def test_a_job_that_was_brought_back_has_not_waited_since_it_died(spool, way):
+    spool.add("false", id="x", max_retries=0)
+    queuectl("start", "--drain", spool=spool)
+    long_ago = time.time() - 172_800
+    os.utime(spool.path("dead", "x"), (long_ago, long_ago))
+    queuectl("retry", "x", spool=spool, check=True) if way == "retry" else mv(spool, "x", "dead", "pending")
+    [line] = [line for line in queuectl("metrics", spool=spool).stdout.splitlines() if line.startswith("queuectl_oldest_p")]
+    said = queuectl("list", spool=spool).stdout, queuectl("status", spool=spool).stdout
+    assert (float(line.split()[1]) < 1000, "2 d" in "".join(said)) == (True, False)
+    queuectl("start", "--drain", spool=spool)
+    events = [json.loads(line) for line in queuectl("events", "--json", spool=spool).stdout.splitlines()]
+    assert [event["waited"] < 1000 for event in events if event["event"] == "claimed"] == [True, True]
+
+
+def test_a_supervisor_tells_since_when_what_was_brought_back_waits(spool):
+    spool.add("false", id="x", max_retries=0)
+    queuectl("start", "--drain", spool=spool)
+    long_ago = time.time() - 172_800
+    os.utime(spool.path("dead", "x"), (long_ago, long_ago))
+    queuectl("pause", spool=spool, check=True)
+    queuectl("retry", "x", spool=spool, check=True)
+    with pool(spool, 1):
+        assert until(lambda: (found := vital.read(spool)) and found["oldest"], "what it says") > long_ago + 1000

@@ -25,6 +25,7 @@ from jobspool.job import (
     parse,
     same_time,
     seconds,
+    waits_since,
     waits_until,
     written,
 )
@@ -420,3 +421,19 @@ def test_a_typed_number_is_whole_where_it_is_whole(text, value):
 def test_what_is_no_number_is_refused(text):
     with pytest.raises(ValueError):
         number(text)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "due", "mtime", "since"),
+    [
+        (None, None, 100.0, 100.0),  # a new one that was told to run first
+        ("failed", 150.0, 170.0, 170.0),  # its time came, and it was brought back by who saw to that
+        ("failed", 150.0, 150.0, 200.0),  # hands brought it before that
+        ("dead", None, 100.0, 200.0),
+        ("dead", None, 300.0, 300.0),
+        ("done", None, 100.0, 200.0),
+    ],
+)
+def test_a_job_waits_since_it_could_have_run(verdict, due, mtime, since):
+    attempt = {"verdict": verdict, "ended": iso(100.0), **({"due": iso(due)} if due else {})}
+    assert waits_since({"attempts": [attempt]} if verdict else {}, mtime, 200.0) == since
