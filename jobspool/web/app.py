@@ -79,8 +79,9 @@ class App:
 
     def at_once(self, scope: dict) -> bytes | None:
         """Return the whole answer, for who may ask, where it is known and good; None where it takes more than a glance."""
-        if not self._site.pulse.is_fresh() or self._guard.refuse(scope) is not None:
+        if self._guard.refuse(scope) is not None or not self._site.pulse.is_fresh():
             return None
+        self._site.pulse.asked()
         body = self._site.known(HOT[scope["raw_path"]](scope))
         return None if body is None else JSON_HEAD % len(body) + body
 

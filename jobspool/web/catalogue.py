@@ -45,7 +45,7 @@ KINDS = {
 }
 
 
-ALONE = {None: (), **{state: (state,) for state in STATES}}  # the states of which a job may be that is in this one
+ALONE = {None: (), **{state: (state,) for state in STATES}}  # the states that a job leaves which leaves this one
 NOWHERE = ((), None)
 
 # mtime: the directory's (ns) when it was read. at: when that was (monotonic). took: how long, in seconds.

@@ -21,17 +21,22 @@ REQUEST_LASTS = 10.0  # seconds, in which the first line and the headers have to
 BODY_LASTS = 30.0  # seconds, in which the body has to be here
 TAKING_LASTS = 60.0  # seconds, for which a client may take nothing of what is sent
 MOST_AT_ONCE = 262_144  # bytes of answers that leave at one go
-MOST_QUEUED = 16  # requests that are read while one before them is answered
+MOST_QUEUED = 16  # requests that wait while one before them is answered, before no further piece is read
+TOO_LARGE = b"431 Request Header Fields Too Large"
 PIECE = 1024  # bytes that are parsed between two looks at how many these are
 
 
-def most_connections() -> int:
-    """Return how many connections there may be at once: where descriptors are few, a third of them. More are asked for before."""
+def ask_for_descriptors() -> None:
+    """Let this process have as many descriptors as it may need, or as the hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST + SPARE
     if 0 <= soft < wanted:
-        soft = wanted if hard < 0 else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(wanted, hard), hard))
+
+
+def most_connections() -> int:
+    """Return how many connections there may be at once: as many as descriptors are not needed for else, but a third at least."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST if soft < 0 else min(MOST, max(soft - SPARE, soft // 3))
 
 
@@ -81,7 +86,7 @@ class Connection(HttpToolsProtocol):
             self._silent += len(piece)
             super().data_received(piece)
             if max(self._silent, self._headers_bytes) > MOST_HEADERS:
-                self._refuse(b"431 Request Header Fields Too Large")
+                self._refuse(TOO_LARGE)
         self._unparsed = b"" if self.transport.is_closing() else data[at:]
         if self._unparsed:
             self.flow.pause_reading()
@@ -109,9 +114,11 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The headers are here: now the body's time runs, where it isn't answered already."""
+        if self._headers_bytes > MOST_HEADERS:
+            self._refuse(TOO_LARGE)
         self._in_headers, self._silent = False, 0
         self._wait(BODY_LASTS)
-        self._is_answered = self._headers_bytes > MOST_HEADERS or self.transport.is_closing() or self._answer_at_once()
+        self._is_answered = self.transport.is_closing() or self._answer_at_once()
         if not self._is_answered:
             super().on_headers_complete()
 
@@ -159,7 +166,7 @@ class Connection(HttpToolsProtocol):
 
     def _is_free(self) -> bool:
         """Tell whether an answer may leave now, and the connection stays."""
-        quiet = self.cycle is None or (self.cycle.response_complete and not self.pipeline)
+        quiet = self.cycle is None or self.cycle.response_complete  # it is the last of those that were read
         stays = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive() and not self.expect_100_continue
         return quiet and stays and not self.flow.write_paused and self._answers_bytes < MOST_AT_ONCE
 

@@ -39,7 +39,7 @@ MOST_FAILURES = 20_000  # of the last hour that are kept
 
 # count: how many events. newest: the newest SHOWN of them. lost: whether there were others, that nobody has read.
 Told = namedtuple("Told", "count newest lost", defaults=(False,))
-NOTHING = Told(0, [])
+NOTHING, LOST = Told(0, []), Told(0, [], lost=True)
 
 
 def _nobody() -> None:
@@ -104,16 +104,23 @@ class Pulse:
         await self._next.wait()
 
     def is_fresh(self) -> bool:
-        """Tell whether what is known is at most STALE ticks old, or as good as it gets; somebody asks."""
-        self._asked_at = time.monotonic()
-        return self._asked_at - self.seen_at < STALE * self.tick or self.ended or not self.catalogue.complete
+        """Tell whether what is known is at most STALE ticks old, or as good as it gets."""
+        return time.monotonic() - self.seen_at < STALE * self.tick or self.ended or not self.catalogue.complete
+
+    def asked(self) -> None:
+        """Know that somebody asks: what he asks for is looked at, for a while."""
+        before, self._asked_at = self._asked_at, time.monotonic()
+        if self._asked_at - before > STATUS_EVERY:
+            self._wake.set()
 
     async def fresh(self) -> None:
         """Return when what is known is fresh; or a little later as it is, where a look takes long."""
+        self.asked()
         if not self.is_fresh():
             self._wake.set()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._next.wait(), MOST_WAITED)
+                async with asyncio.timeout(MOST_WAITED):
+                    await self._next.wait()
 
     async def messages(self, after: int) -> AsyncIterator[bytes]:
         """Yield what is told behind the message of that number, as server-sent events, until the end."""
@@ -125,6 +132,7 @@ class Pulse:
                 if self.number - after > len(self._messages):
                     after = self._messages[0][0] - 1
                     yield message("change", {"events": [], "dropped": 0, "counts": self.catalogue.counts(), "lost": True})
+                    continue  # meanwhile there may be more
                 for number, told in [self._messages[place] for place in range(after - self.number, 0)]:
                     after = number
                     yield told
@@ -162,7 +170,6 @@ class Pulse:
     def _publish(self, told: Told, moved: bool, cursor: str) -> None:
         self.looks += 1
         self.looked()
-        self.tick = BUSY_TICK if told.count > MUCH else TICK
         if told.count or told.lost or moved:
             said = {"events": told.newest, "dropped": told.count - len(told.newest), "counts": self.catalogue.counts()}
             self.tell("change", {**said, "cursor": cursor, **({"lost": True} if told.lost else {})})
@@ -189,6 +196,7 @@ class Pulse:
             while not self.ended:
                 begun = time.monotonic()
                 told, moved = self._look()
+                self.tick = tick_after(told.count)
                 self.seen_at = time.monotonic()
                 if self.ended:
                     break
@@ -222,8 +230,9 @@ class Pulse:
             self._see_hands(bool(moved) or self.catalogue.behind)
             self.trouble = None
         except OSError as error:
-            self.trouble = error
-            return NOTHING, False
+            before, self.trouble = self.trouble, error
+            self.catalogue.look_anew()
+            return NOTHING if before else LOST, False
         if not self.has_journal:
             self._failures.extend(filter(_is_failure, moved))
             told = Told(len(moved), moved[-SHOWN:])
@@ -238,14 +247,16 @@ class Pulse:
         """Read on: of all that is told, each way is applied, but only the newest, and what failed, is parsed as a whole."""
         lost = self._skip_much()
         ways, newest = [], deque(maxlen=SHOWN)
-        while (line := self._reader.line()) is not None:
-            if (way := history.way(line)) is None:
-                continue
-            ways.append(way)
-            newest.append((line, self._reader.cursor))
-            if event := _failure(line, way):
-                self._failures.append(event)
-        self.catalogue.take(ways)
+        try:
+            while (line := self._reader.line()) is not None:
+                if (way := history.way(line)) is None:
+                    continue
+                ways.append(way)
+                newest.append((line, self._reader.cursor))
+                if event := _failure(line, way):
+                    self._failures.append(event)
+        finally:
+            self.catalogue.take(ways)
         self._reader.lost = False  # the directories tell
         newest = [{**event, "cursor": cursor} for line, cursor in newest if (event := journal.parsed(line))]
         return Told(len(ways), newest, lost)
@@ -295,6 +306,11 @@ class Pulse:
     def failures(self, since: float) -> list[dict]:
         """Return what came to failed/ or dead/ from that moment on, the oldest first."""
         return [event for event in [*self._old_failures, *self._failures] if events.happened(event, since)]
+
+
+def tick_after(count: int) -> float:
+    """Return the seconds from a look at which so many events were told until the next one."""
+    return BUSY_TICK if count > MUCH else TICK
 
 
 PEOPLE = ("command", "hand", "program")

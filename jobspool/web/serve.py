@@ -17,11 +17,12 @@ from uvicorn import Config, Server
 
 from jobspool import durable
 from jobspool.errors import QueueError, WrongValue
+from jobspool.web import looks
 from jobspool.web.app import App
 from jobspool.web.catalogue import Catalogue
-from jobspool.web.connection import Connection, most_connections
+from jobspool.web.connection import Connection, ask_for_descriptors, most_connections
 from jobspool.web.guard import Guard, Token, make_token
-from jobspool.web.live import Pulse
+from jobspool.web.live import STATUS_EVERY, Pulse
 from jobspool.web.site import Site
 
 TYPE_CHECKING = False
@@ -81,6 +82,7 @@ class Serving(Server):
     """uvicorn's server, which sleeps until a signal comes, and then ends at once: open streams are told to go."""
 
     def __init__(self, spool: Spool, guard: Guard, listener: socket.socket, version: str, ready: Callable[[], None]) -> None:
+        ask_for_descriptors()
         Connection.most = most_connections()
         catalogue = Catalogue(spool)
         pulse = Pulse(catalogue, self._die)
@@ -128,6 +130,7 @@ class Serving(Server):
                            timeout=FIRST_LOOK, return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
         self._ready()
         teller = asyncio.ensure_future(self._tell_of_workers())
+        teller.add_done_callback(self._teller_ended)
         await self._stop.wait()
         teller.cancel()
 
@@ -147,22 +150,30 @@ class Serving(Server):
 
     async def _tell_of_workers(self) -> None:
         """Tell who listens when workers, or the pause, have changed; or that we live, where nothing has."""
-        from jobspool.web.live import STATUS_EVERY
-        from jobspool.web.looks import status
-
         before, token = None, self._token.value()
         while True:
             await asyncio.sleep(STATUS_EVERY)
             if token != (token := self._token.value()):
                 self.site.pulse.let_go()
-            if self.site.undo.holds:
-                await self.site.do(self.site.undo.forget_old)
-            if not self.site.pulse.listeners:
-                continue
-            now = await self.site.work(status, self.site)
-            if before != (before := {word: value for word, value in now.items() if word != "counts"}):
-                self.site.pulse.tell("status", now)
             self.site.pulse.show_life()
+            with contextlib.suppress(OSError):  # which whoever looks tells of
+                before = await self._tell_news(before)
+
+    async def _tell_news(self, before: dict | None) -> dict | None:
+        """Tell who listens what has changed since `before`, and return what is so now."""
+        if self.site.undo.holds:
+            await self.site.do(self.site.undo.forget_old)
+        if not self.site.pulse.listeners:
+            return before
+        status = await self.site.work(looks.status, self.site)
+        now = {word: value for word, value in status.items() if word != "counts"}
+        if now != before:
+            self.site.pulse.tell("status", status)
+        return now
+
+    def _teller_ended(self, teller: asyncio.Future) -> None:
+        if not teller.cancelled():
+            self._die(teller.exception())
 
     def _die(self, bug: BaseException) -> None:
         self._bug = bug

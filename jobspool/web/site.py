@@ -61,6 +61,7 @@ class Site:
 
     async def do(self, deed: Callable, *words: object) -> object:
         """Change the spool in a thread, and return what that returns."""
+        self.pulse.asked()
         return await asyncio.get_running_loop().run_in_executor(self._doing, partial(deed, *words))
 
     def known(self, key: object) -> bytes | None:
@@ -100,7 +101,7 @@ class Site:
     async def _make(self, key: object, make: Callable[[], object]) -> bytes:
         version, look, answers = self.catalogue.version, self.pulse.looks, self._answers
         body = await self.work(lambda: json.dumps(make()).encode())
-        if len(answers) >= MOST_ANSWERS:
+        if len(answers) >= MOST_ANSWERS and key not in answers:
             answers.clear()
         answers[key] = Answer(
             version, look, make, body

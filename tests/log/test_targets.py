@@ -3,10 +3,10 @@
 import fcntl
 import json
 import os
-import stat
 import re
 import signal
 import socket
+import stat
 import subprocess
 from pathlib import Path
 

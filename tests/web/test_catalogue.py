@@ -75,8 +75,8 @@ def test_what_the_journal_tells_is_applied(known):
 
 
 def test_a_job_that_is_known_to_be_further_on_its_way_is_in_one_state_only(known):
-    known.move("x", (), "processing")  # a listing was newer than what is told now
-    known.take([("x", None, "pending"), ("x", "pending", "processing"), ("x", "processing", "done")])
+    known.move("x", (), "pending")  # a listing was newer than what is told now
+    known.take([("x", "failed", "pending"), ("x", "pending", "processing"), ("x", "processing", "done")])
     assert known.counts() == dict.fromkeys(STATES, 0) | {"done": 1}
 
 
