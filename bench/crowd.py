@@ -16,7 +16,7 @@ import sys
 import time
 from urllib.parse import parse_qs, urlsplit
 
-EVERY = 0.02  # seconds between looks at what came, and between requests, several of which leave at one go
+EVERY = 0.02  # seconds between looks at what came, and between requests: several, each over the connection of another page
 PATHS = (b"/api/v1/status", b"/api/v1/jobs?limit=50")
 ANSWER, CHANGE = b"HTTP/1.1 200", b"event: change"
 ASKER = -1
@@ -29,28 +29,32 @@ def look(link: str, pages: int, rate: int) -> None:
     where = urlsplit(link)
     token = parse_qs(where.query)["token"][0].encode()
     streams = [_ask(where, b"/api/v1/events", token, b"Accept: text/event-stream\r\n") for _ in range(pages)]
-    asker = socket.create_connection((where.hostname, where.port))
+    askers = [socket.create_connection((where.hostname, where.port)) for _ in range(pages)]
     request = [_request(where, path, token) for path in PATHS]
     print("open", flush=True)
     answers = changes = sent = 0
     thrown_away = bytearray(PIECE)  # nothing is copied to it
     begun, used = time.monotonic(), time.process_time()
     with selectors.EpollSelector() as all_of_them:
-        for each, kind in ((asker, ASKER), *((stream, number) for number, stream in enumerate(streams))):
+        for each, kind in (*((asker, ASKER) for asker in askers), *((stream, number) for number, stream in enumerate(streams))):
             all_of_them.register(each, selectors.EVENT_READ, kind)
         while not told_to_stop:
             due = int((time.monotonic() - begun) * rate)
             if due > sent and sent - answers < rate:  # a server that is behind is not buried
-                asker.sendall(b"".join(request[number % len(PATHS)] for number in range(sent, due)))
+                for number in range(sent, due):
+                    askers[number % pages].sendall(request[number // pages % len(PATHS)])
                 sent = due
             time.sleep(EVERY)
             for ready, _ in all_of_them.select(0):
-                if ready.data == ASKER:
-                    answers += ready.fileobj.recv(PIECE).count(ANSWER)
-                elif ready.data == 0:
-                    changes += ready.fileobj.recv(PIECE).count(CHANGE)
+                if ready.data > 0:
+                    count = ready.fileobj.recv_into(thrown_away, PIECE, socket.MSG_TRUNC)
                 else:
-                    ready.fileobj.recv_into(thrown_away, PIECE, socket.MSG_TRUNC)
+                    piece = ready.fileobj.recv(PIECE)
+                    count = len(piece)
+                    answers += piece.count(ANSWER) if ready.data == ASKER else 0
+                    changes += piece.count(CHANGE)
+                if not count:
+                    raise SystemExit("the page let one go who looked")
     print(answers, time.monotonic() - begun, changes, time.process_time() - used, flush=True)
 
 

@@ -76,9 +76,9 @@ def tried(key: str, measure: Callable[[], Row]) -> Row | Failed:
 
 
 def alternate(rounds: int, *deeds: object) -> list[list[float]]:
-    """Call each of the deeds in turn, `rounds` times, and return what each returned, a list for each."""
+    """Call each of the deeds in turn, `rounds` times, forth and back; return what each returned, a list for each."""
     found: list[list[float]] = [[] for _ in deeds]
-    for _ in range(rounds):
-        for deed, values in zip(deeds, found, strict=True):
+    for number in range(rounds):
+        for deed, values in list(zip(deeds, found, strict=True))[:: -1 if number % 2 else 1]:
             values.append(deed())
     return found

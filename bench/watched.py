@@ -15,6 +15,7 @@ from bench.row import Row, alternate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from bench.place import Place
 
@@ -23,6 +24,7 @@ ROUNDS, FEW_ROUNDS = 5, 2
 WORKERS = 2
 COMMAND = "true"
 PAGES, RATE = 100, 1000  # open pages, and requests a second
+MOST_OF = 0.9  # of the answers have to come
 TO_END = 30.0  # seconds that the page has
 
 Looked = namedtuple("Looked", "answers share")  # how many came a second; how much of a processor who looks took
@@ -44,21 +46,20 @@ def rows(place: Place, quick: bool) -> Iterator[Row]:
     yield Row("watched-page", what, "jobs/s", found[0], "nobody looks", found[1], at_least=0.95, note=note)
 
 
-def rate(root: str, jobs: int) -> float:
-    """Return the rate of a drain."""
+def rate(root: str, jobs: int, beside: AbstractContextManager | None = None) -> float:
+    """Return the rate of a drain, `beside` something."""
     ours.fill(root, [COMMAND] * jobs)
-    return jobs / ours.drain(root, WORKERS)
+    with beside or contextlib.nullcontext():
+        return jobs / ours.drain(root, WORKERS)
 
 
 def _watched(root: str, jobs: int, looks: list[Looked]) -> float:
-    with crowd(root, looks):
-        return rate(root, jobs)
+    return rate(root, jobs, crowd(root, looks))
 
 
 def _unwatched(root: str, jobs: int, looks: list[Looked]) -> float:
     """Return the rate while somebody takes as much of the processors as who looked last did: he mostly sits elsewhere."""
-    with _started("bench.crowd", str(looks[-1].share)):
-        return rate(root, jobs)
+    return rate(root, jobs, _started("bench.crowd", str(looks[-1].share)))
 
 
 @contextlib.contextmanager
@@ -72,6 +73,8 @@ def crowd(root: str, looks: list[Looked], pages: int = PAGES, often: int = RATE)
             lookers.send_signal(signal.SIGTERM)
             count, seconds, _, used = map(float, lookers.communicate(timeout=TO_END)[0].split())
             looks.append(Looked(count / seconds, used / seconds))
+            if count < MOST_OF * often * (seconds - 1.0):  # the first of them take a moment
+                raise RuntimeError(f"only {count:.0f} answers came in {seconds:.1f} s")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ def row(ours, beside=(), **more):
 def test_the_deeds_alternate():
     done = []
     found = alternate(3, lambda: done.append("ours") or 1.0, lambda: done.append("theirs") or 2.0)
-    assert (done, found) == (["ours", "theirs"] * 3, [[1.0] * 3, [2.0] * 3])
+    assert (done, found) == (["ours", "theirs", "theirs", "ours", "ours", "theirs"], [[1.0] * 3, [2.0] * 3])
 
 
 def test_the_bound_is_about_the_median_of_the_ratios_of_what_was_measured_together():
