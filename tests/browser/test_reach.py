@@ -2,7 +2,7 @@
 
 import pytest
 from browser.test_doing import lay
-from kit import drop, pool, until, where
+from kit import drop, pool, queuectl, until, where
 
 VIEWS = [
     "/",
@@ -28,6 +28,7 @@ def furnished(shop):
             "\033[31mred\033[0m \033[2mdim\033[0m \033[44;33mpainted\033[0m \033[38;5;17mdark blue\033[0m \033[7minverse\033[0m\n"
         )
         log.write("".join(f"\033[{code}mcolour {code}\033[0m\n" for code in (*range(30, 38), *range(90, 98))))
+    queuectl("group", "crawl", "--concurrency", "2", spool=spool, check=True)
     lay(spool, "reached-failed", "failed")
     lay(spool, "reached-held", "held")
     drop(spool, "reached-batch", {"command": "true", "batch": "film", "group": "crawl", "tags": ["one"], "env": {"A": "b"}})
