@@ -284,6 +284,7 @@ def test_groups_schedules_and_batches_are_shown(view, shop):
     view.open("/")
     view.see("1 of 2")
     view.see("nightly")
+    view.see("0 of 2 running, 1 waiting")
 
 
 def test_what_is_no_job_is_shown_with_the_reason(view, shop):
