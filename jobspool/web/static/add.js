@@ -160,32 +160,40 @@ export function open(main, { signal }) {
 
   async function takeFiles(files) {
     const most = live.status?.limits?.max_job_bytes ?? 1_048_576;
-    const texts = [];
+    const taken = [];
     for (const each of [...files].slice(0, MOST_JOBS)) {
       if (each.size > most) return tell(`${each.name} has ${size(each.size)}: a job's file has at most ${size(most)}`, null, true);
-      texts.push((await each.text()).trim());
+      taken.push({ name: each.name, text: (await each.text()).trim() });
     }
-    text.value = texts.join("\n");
-    const [first] = files;
-    if (files.length === 1 && first.name.endsWith(".json") && texts[0].startsWith("{")) id.value = first.name.slice(0, -5);
+    const [first] = taken;
+    text.value = taken.length === 1 ? first.text : taken.map(inOneLine).join("\n");
+    id.value = taken.length === 1 ? idOf(first) : "";
     file.value = "";
     text.focus();
     await check();
   }
 
-  const over = (whether) => (event) => {
-    if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
-    event.preventDefault();
-    document.body.classList.toggle("dropping", whether);
-  };
-  addEventListener("dragover", over(true), { signal });
-  addEventListener("dragleave", (event) => event.relatedTarget === null && document.body.classList.remove("dropping"), { signal });
-  addEventListener("drop", (event) => {
-    over(false)(event);
-    if (event.dataTransfer.files.length) takeFiles(event.dataTransfer.files).catch(complain);
-  }, { signal });
   signal.addEventListener("abort", () => clearTimeout(timer));
-  return { title: "Add", search: "", focus: text };
+  return { title: "Add", search: "", focus: text, takeFiles };
+}
+
+/** Return the id that the file's name gives its job, as mv into pending/ would; "" where the job says its own, or it is none. */
+function idOf({ name, text }) {
+  return name.endsWith(".json") && text.startsWith("{") && recordIn(text)?.id === undefined ? name.slice(0, -5) : "";
+}
+
+/** Return the file's job as one line, with its id in it; what is no job, as it is. */
+function inOneLine(file) {
+  const record = recordIn(file.text), id = idOf(file);
+  return record ? JSON.stringify(id ? { id, ...record } : record) : file.text;
+}
+
+function recordIn(text) {
+  try {
+    return text.startsWith("{") ? JSON.parse(text) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Return the objects in a text: one, a list of them, or one a line. Raises SyntaxError that names the line. */
