@@ -118,6 +118,25 @@ def test_no_word_runs_into_the_next_in_the_list_of_jobs(window, spool):
             assert word[1] < name[0]
 
 
+def test_each_change_of_a_job_stands_on_one_line_and_each_time_too(window, spool):
+    queuectl("enqueue", "--id", "laid-out", "--max-retries", "0", "exit 3", spool=spool, check=True)
+    with pool(spool):
+        until(lambda: where(spool, "laid-out") == ["dead"], "it to die")
+    window.open("/job/laid-out")
+    window.see("queuectl enqueue", ".changes")
+    lines = window.run(
+        "return [...document.querySelectorAll('.changes li')].map((line) => [line.querySelector('time'), line.querySelector('.who')]"
+        ".map((part) => part.getBoundingClientRect())).map(([time, who]) => [Math.abs(time.bottom - who.bottom) < 5, who.right])"
+    )
+    assert len(lines) == 3
+    assert {tuple(line) for line in lines} == {(True, lines[0][1])}
+    heights = window.run("return [...document.querySelectorAll('.words .date')].map((each) => each.offsetHeight)")
+    assert len(heights) == 2
+    assert max(heights) < 30  # px: one line
+    track = window.run("return getComputedStyle(document.querySelector('.attempts progress')).backgroundColor")
+    assert track == "rgb(35, 42, 50)"
+
+
 def test_the_keys_are_named_where_nothing_hovers(window):
     window.open("/")
     window.press("?")
