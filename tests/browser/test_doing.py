@@ -263,29 +263,49 @@ def test_a_command_is_checked_as_it_is_typed_and_added(view):
     view.see("5", ".words")
 
 
+def paste(view, text):
+    view.run(
+        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
+        text,
+    )
+
+
 def test_a_wrong_word_is_named_with_the_nearest(view):
     view.forgiving = True
     view.open("/add")
-    view.run(
-        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
-        '{"command": "make", "priorty": 1}',
-    )
+    paste(view, '{"command": "make", "priorty": 1}')
     view.see("priority", ".adder .problem")
-    view.run(
-        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
-        '{"command": }',
-    )
-    view.see("not JSON", ".adder .problem")
+
+
+def test_what_is_no_json_is_told_in_the_commands_words(view):
+    view.forgiving = True
+    view.open("/add")
+    paste(view, '{"command": }')
+    view.see("not JSON: Expecting value: line 1 column 13", ".adder .problem")
+    paste(view, '{"command": "true"}\n{"command": "true",}')
+    view.see("line 2: not JSON", ".adder .problem")
+    view.click(".adder button", "Add")
+    view.see("line 2: not JSON", ".adder .problem")
+    assert view.count(".toast") == 0
+
+
+def test_what_is_typed_into_a_field_is_not_called_a_string(view):
+    view.forgiving = True
+    view.open("/add")
+    view.press("true")
+    view.type("input[name=timeout]", "abc")
+    view.see("timeout must be a number", ".adder .problem")
+    assert "string" not in view.text(".adder .problem")
+    view.type("input[name=timeout]", "")
+    paste(view, '{"command": "true", "timeout": "abc"}')
+    view.see("and no string", ".adder .problem")
 
 
 def test_many_jobs_are_pasted(view, shop):
     spool, _ = shop
     view.open("/add")
     lines = "\n".join(json.dumps({"command": f"echo {i}", "batch": "pasted"}) for i in range(3))
-    view.run(
-        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
-        lines,
-    )
+    paste(view, lines)
     view.click(".adder button", "Add 3")
     view.see("3 jobs added", ".toasts")
     assert sum(job.record.get("batch") == "pasted" for job in spool.jobs("pending")) == 3

@@ -45,7 +45,7 @@ export function open(main, { signal }) {
 
   let timer = 0, jobs = [], asked = 0;
 
-  /** Return the jobs that stand there; raises SyntaxError with the line where one is none. */
+  /** Return the jobs that stand there; raises NotJSON where one is none. */
   function read() {
     const given = text.value.trim();
     if (!given) return [];
@@ -88,14 +88,26 @@ export function open(main, { signal }) {
       }
       if (turn === asked) tell("", jobs.length === 1 ? said?.command : "queuectl enqueue --from FILE");
     } catch (error) {
-      if (turn === asked && error.name !== "AbortError") tell(error.message, null, true, error.problem);
+      const { message, name, problem: found } = error instanceof NotJSON ? await inServersWords(error) : error;
+      if (turn === asked && name !== "AbortError") tell(message, null, true, found);
     }
   }
 
+  // What is wrong with a text is said in the words of the command, which no browser knows.
+  async function inServersWords({ text: broken, at, message }) {
+    try {
+      await post("/check", new Blob([broken]), { signal });
+    } catch (error) {
+      return at && error.problem ? { message: `line ${at}: ${error.message}`, problem: error.problem } : error;
+    }
+    return { message };
+  }
+
   function tell(message, command, bad = false, found = null) {
-    say(problem, printable(message));
-    problem.classList.toggle("bad", bad);
     const word = found?.key ?? found?.pointer?.split("/").filter(Boolean).pop();
+    const isTyped = FIELDS.some((field, i) => field.word === word && inputs[i].value);
+    say(problem, printable(isTyped ? message.replace(/, and no string$/, "") : message)); // a field has no quotes that could be left out
+    problem.classList.toggle("bad", bad);
     for (const field of fields.children) set(field.querySelector("input"), "aria-invalid", bad && field.dataset.word === word ? "true" : null);
     set(text, "aria-invalid", bad && ![...fields.children].some((field) => field.dataset.word === word) ? "true" : null);
     const line = command ?? "";
@@ -112,8 +124,8 @@ export function open(main, { signal }) {
     ++asked;
     try {
       jobs = read();
-    } catch (error) {
-      return tell(error.message, null, true);
+    } catch {
+      return check();
     }
     if (!jobs.length) {
       tell("type a command first, as: make all", null, true);
@@ -196,20 +208,28 @@ function recordIn(text) {
   }
 }
 
-/** Return the objects in a text: one, a list of them, or one a line. Raises SyntaxError that names the line. */
+class NotJSON extends Error {
+  /** `at`: the number of the line that `text` is, where it is one of several. */
+  constructor(text, cause, at) {
+    super(`${at ? `line ${at} is ` : ""}not JSON: ${cause.message}`, { cause });
+    this.text = text;
+    this.at = at;
+  }
+}
+
+/** Return the objects in a text: one, a list of them, or one a line. Raises NotJSON. */
 export function parseMany(text) {
   try {
     const one = JSON.parse(text);
     return Array.isArray(one) ? one : [one];
   } catch (error) {
-    const lines = text.split("\n");
-    const filled = lines.map((line, i) => [line.trim(), i + 1]).filter(([line]) => line);
-    if (filled.length < 2 || !filled.every(([line]) => line.startsWith("{") && line.endsWith("}"))) throw new SyntaxError(`not JSON: ${error.message}`, { cause: error });
+    const filled = text.split("\n").map((line, i) => [line.trim(), i + 1]).filter(([line]) => line);
+    if (filled.length < 2 || !filled.every(([line]) => line.startsWith("{") && line.endsWith("}"))) throw new NotJSON(text, error);
     return filled.map(([line, at]) => {
       try {
         return JSON.parse(line);
       } catch (wrong) {
-        throw new SyntaxError(`line ${at} is not JSON: ${wrong.message}`, { cause: wrong });
+        throw new NotJSON(line, wrong, at);
       }
     });
   }
