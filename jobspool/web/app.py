@@ -38,11 +38,15 @@ STRANGER = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>queuectl: {title}</title>
+<link rel="icon" href="/static/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/static/page.css">
 </head>
 <body>
-<main>
+<header class="top"><span class="brand">queue<b>ctl</b></span></header>
+<main class="stranger">
 <h1>{title}</h1>
 <p>{text}</p>{more}
 </main>
@@ -50,6 +54,7 @@ STRANGER = """<!doctype html>
 </html>
 """
 AGAIN = '\n<p><a href="/">Try again</a></p>'  # where that can help: not to who is a stranger
+ELSEWHERE = '\n<p><a href="/">To the overview</a></p>'  # where trying again can't help
 STRANGERS = (401, 403, 421)
 NO_COOKIE = (
     "This page needs a link with a token in it. The command “queuectl web” printed one when it was started, and says which file "
@@ -124,7 +129,7 @@ async def _tell(problem: Problem, scope: dict, send: Send) -> None:
     """Send the problem: as a page to who looks at one, else as JSON."""
     is_page = not scope["path"].startswith(("/api/", "/metrics")) and scope["method"] in ("GET", "HEAD")
     text = NO_COOKIE if problem.status == 401 else problem.said["detail"]
-    more = "" if problem.status in STRANGERS else AGAIN
+    more = "" if problem.status in STRANGERS else ELSEWHERE if problem.status == 404 else AGAIN
     page = STRANGER.format(title=html.escape(problem.said["title"]), text=html.escape(text), more=more)
     body, kind = (page.encode("utf-8", "replace"), b"text/html; charset=utf-8") if is_page else (problem.body(), MEDIA)
     headers = [*ALWAYS, *problem.headers, (b"content-type", kind), (b"cache-control", b"no-store")]
@@ -145,7 +150,8 @@ def _routes(site: Site, guard: Guard) -> list:
     async def login(request: Request) -> Response:
         headers = guard.login(request.scope)
         if headers is None:
-            raise Problem(403, "wrong-token", "That link is no longer good", "start `queuectl web` again: it prints a new one")
+            cure = "use the newest link that `queuectl web` printed, or start it again"
+            raise Problem(403, "wrong-token", "That link is no longer good", cure)
         answer = Response(None, 303)
         answer.raw_headers.extend(headers)
         return answer

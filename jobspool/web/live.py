@@ -29,7 +29,7 @@ SHOWN = 50  # events in a message
 PATIENCE = 10.0  # seconds, for which we go on looking after the last one has asked
 STALE = 2  # ticks, after which who asks waits for a new look
 MOST_WAITED = 1.0  # seconds that he waits for it
-COMMENT_EVERY = 15.0  # seconds between signs of life to who listens
+ALIVE_EVERY = 15.0  # seconds between signs of life to who listens: the page waits for more than two of them
 STATUS_EVERY = 1.0  # seconds between messages about workers
 AUDIT_EVERY = 3.0  # seconds between looks at what hands did, where no supervisor sees to that
 BEHIND = 64  # messages that are kept for who is slow
@@ -151,9 +151,13 @@ class Pulse:
         self._send(message(kind, said))
 
     def show_life(self) -> None:
-        """Send who listens something, where he was told nothing for long: else somebody on the way ends the connection."""
-        if time.monotonic() - self._told_at >= COMMENT_EVERY:
-            self._send(b": still here\n\n")
+        """Tell who listens that we live, where he was told nothing for long.
+
+        Else somebody on the way ends the connection, or he takes a server that hangs for one that has nothing to say. It is
+        an event, and no comment, as a browser shows its scripts no comments.
+        """
+        if time.monotonic() - self._told_at >= ALIVE_EVERY:
+            self.tell("alive", {})
 
     def _send(self, told: bytes) -> None:
         self.number += 1

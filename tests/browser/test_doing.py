@@ -263,48 +263,96 @@ def test_a_command_is_checked_as_it_is_typed_and_added(view):
     view.see("5", ".words")
 
 
+def paste(view, text):
+    view.run(
+        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
+        text,
+    )
+
+
 def test_a_wrong_word_is_named_with_the_nearest(view):
     view.forgiving = True
     view.open("/add")
-    view.run(
-        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
-        '{"command": "make", "priorty": 1}',
-    )
+    paste(view, '{"command": "make", "priorty": 1}')
     view.see("priority", ".adder .problem")
-    view.run(
-        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
-        '{"command": }',
-    )
-    view.see("not JSON", ".adder .problem")
+
+
+def test_what_is_no_json_is_told_in_the_commands_words(view):
+    view.forgiving = True
+    view.open("/add")
+    paste(view, '{"command": }')
+    view.see("not JSON: Expecting value: line 1 column 13", ".adder .problem")
+    paste(view, '{"command": "true"}\n{"command": "true",}')
+    view.see("line 2: not JSON", ".adder .problem")
+    view.click(".adder button", "Add")
+    view.see("line 2: not JSON", ".adder .problem")
+    assert view.count(".toast") == 0
+
+
+def test_what_is_typed_into_a_field_is_not_called_a_string(view):
+    view.forgiving = True
+    view.open("/add")
+    view.press("true")
+    view.type("input[name=timeout]", "abc")
+    view.see("timeout must be a number", ".adder .problem")
+    assert "string" not in view.text(".adder .problem")
+    view.type("input[name=timeout]", "")
+    paste(view, '{"command": "true", "timeout": "abc"}')
+    view.see("and no string", ".adder .problem")
 
 
 def test_many_jobs_are_pasted(view, shop):
     spool, _ = shop
     view.open("/add")
     lines = "\n".join(json.dumps({"command": f"echo {i}", "batch": "pasted"}) for i in range(3))
-    view.run(
-        "const text = document.getElementById('job-text'); text.value = arguments[0]; text.dispatchEvent(new Event('input'))",
-        lines,
-    )
+    paste(view, lines)
     view.click(".adder button", "Add 3")
     view.see("3 jobs added", ".toasts")
     assert sum(job.record.get("batch") == "pasted" for job in spool.jobs("pending")) == 3
 
 
-def test_a_file_is_dropped(view, shop):
-    spool, _ = shop
-    view.open("/add")
-    view.run(
+def drop_files(view, **texts):
+    """Drop files on the page; return whether the browser was kept from opening them itself."""
+    return view.run(
         """
         const files = new DataTransfer();
-        files.items.add(new File(['{"command": "echo dropped", "priority": 2}'], "from-afar.json", {type: "application/json"}));
-        for (const type of ["dragover", "drop"]) document.querySelector("main").dispatchEvent(new DragEvent(type, {dataTransfer: files, bubbles: true, cancelable: true}));
-        """
+        for (const [name, text] of Object.entries(arguments[0])) files.items.add(new File([text], `${name}.json`));
+        const dropped = (type) => new DragEvent(type, {dataTransfer: files, bubbles: true, cancelable: true});
+        return ["dragover", "drop"].map((type) => !document.querySelector("main").dispatchEvent(dropped(type)));
+        """,
+        texts,
     )
+
+
+@pytest.mark.parametrize("path", ["/add", "/", "/job/not-there"])
+def test_a_file_is_dropped_and_gives_its_job_its_name(view, shop, path):
+    spool, _ = shop
+    view.forgiving = "not-there" in path
+    view.open(path)
+    name = f"from-afar-{len(path)}"
+    assert drop_files(view, **{name: '{"command": "echo dropped", "priority": 2}'}) == [True, True]
     view.see("queuectl enqueue", ".adder .cmdhold")
     view.click(".adder button", "Add")
-    view.see("from-afar is added", ".toasts")
-    assert [read(spool, "from-afar")[word] for word in ("command", "priority")] == ["echo dropped", 2]
+    view.see(f"{name} is added", ".toasts")
+    assert [read(spool, name)[word] for word in ("command", "priority")] == ["echo dropped", 2]
+
+
+def test_many_files_are_dropped_and_an_id_inside_one_counts(view, shop):
+    spool, _ = shop
+    view.open("/jobs")
+    drop_files(view, **{"many-1": '{\n  "command": "true"\n}', "many-2": '{"id": "own-id", "command": "true"}'})
+    view.click(".adder button", "Add 2")
+    view.see("2 jobs added", ".toasts")
+    assert [read(spool, id)["command"] for id in ("many-1", "own-id")] == ["true", "true"]
+
+
+def test_a_file_that_is_dropped_beside_an_edit_takes_it_not_away(view, shop):
+    lay(shop[0], "under-edit", "pending")
+    view.open("/job/under-edit")
+    view.click(".acts button", "Edit")
+    view.find(".mender textarea")
+    assert drop_files(view, other='{"command": "true"}') == [True, True]
+    assert view.count(".mender") == 1
 
 
 def test_what_is_shown_as_a_command_line_adds_the_same(view, shop):

@@ -118,6 +118,10 @@ def test_who_has_no_cookie_is_told_how_to_get_the_link(view, shop):
     view.driver.get(view.web.origin + "/jobs")
     view.see("queuectl web", "body")
     assert view.count("script") == 0
+    for theme, background in (("dark", "rgb(15, 18, 22)"), ("light", "rgb(251, 250, 247)")):
+        view.theme(theme)
+        assert view.run("return getComputedStyle(document.body).backgroundColor") == background
+        assert view.axe() == []
 
 
 def test_the_token_does_not_stay_where_others_see_it(view, shop):

@@ -1,11 +1,23 @@
 """What lasts: ten thousand changes while somebody looks, a server that goes away and comes back, and two tabs."""
 
+import contextlib
+import signal
 from pathlib import Path
 
 from browser.window import Cable, Window, web
 from kit import comes_to, drop, let_pass, pool, until
 
 CHANGES = 10_000
+QUICK = """
+const real = setTimeout, Source = EventSource;
+window.setTimeout = (what, wait, ...more) => real(what, wait === 40_000 ? 2000 : wait, ...more);
+window.EventSource = class extends Source {
+  constructor(...words) {
+    super(...words);
+    window.source = this;
+  }
+};
+"""  # a page that is as impatient as a test is
 
 
 def test_ten_thousand_live_changes_freeze_nothing(window, spool):
@@ -57,6 +69,32 @@ def test_a_lost_link_is_told_and_found_again(driver, spool):
         window.see("afterwards", "tbody")
         assert window.faults() == []
         driver.get("about:blank")
+
+
+@contextlib.contextmanager
+def impatient(driver):
+    added = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": QUICK})
+    try:
+        yield
+    finally:
+        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def test_a_server_that_hangs_is_told_from_one_that_has_nothing_to_say(window):
+    with impatient(window.driver):
+        window.open("/")
+        window.run("window.life = setInterval(() => source.dispatchEvent(new MessageEvent('alive', {data: '{}'})), 200)")
+        window.see("live", "#link")
+        let_pass(3)
+        assert window.text("#link").strip() == "live"
+        window.web.process.send_signal(signal.SIGSTOP)
+        try:
+            window.run("clearInterval(life)")
+            window.see("no link", "#link")
+            window.see("can't be reached", "#banner")
+        finally:
+            window.web.process.send_signal(signal.SIGCONT)
+        window.see("live", "#link")
 
 
 def test_a_page_that_was_started_anew_is_not_told_the_old_ones_secrets(driver, spool):

@@ -239,6 +239,31 @@ def test_a_running_job_is_followed_to_its_end(window, spool):
         window.see("Retry", ".acts")
 
 
+def test_who_scrolls_up_follows_no_more_until_the_end_is_seen_again(window, spool):
+    gates = [Path(spool.root, f"gate-{number}") for number in (1, 2)]
+    wait = "while [ ! -e {} ]; do sleep 0.05; done; seq 50; echo after {};"
+    job = spool.add("seq 500; " + "".join(wait.format(gate, gate.name) for gate in gates) + "sleep 60")
+    pane = "const pane = document.querySelector('.log'); "
+
+    def follows():
+        return window.run("return document.querySelector('.logbar label.check input').checked")
+
+    with pool(spool):
+        window.open(f"/job/{job.id}")
+        window.see("500", ".log")
+        assert follows()
+        window.run(pane + "pane.scrollTop = 100")
+        window.until(lambda: not follows(), "the tick to go")
+        gates[0].touch()
+        window.see("after gate-1", ".log")
+        assert (follows(), window.run(pane + "return pane.scrollTop")) == (False, 100)
+        window.run(pane + "pane.scrollTop = pane.scrollHeight")
+        window.until(follows, "the tick to come back")
+        gates[1].touch()
+        window.see("after gate-2", ".log")
+        window.until(lambda: window.run(pane + "return pane.scrollHeight - pane.scrollTop - pane.clientHeight") < 24, "the end")
+
+
 def test_a_long_log_is_searched_where_it_is_not_shown(view, shop):
     spool, _ = shop
     spool.add("seq 200000; echo the needle; seq 200000", id="long-log")
@@ -284,6 +309,7 @@ def test_groups_schedules_and_batches_are_shown(view, shop):
     view.open("/")
     view.see("1 of 2")
     view.see("nightly")
+    view.see("0 of 2 running, 1 waiting")
 
 
 def test_what_is_no_job_is_shown_with_the_reason(view, shop):

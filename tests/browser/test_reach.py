@@ -2,7 +2,7 @@
 
 import pytest
 from browser.test_doing import lay
-from kit import drop, pool, until, where
+from kit import drop, pool, queuectl, until, where
 
 VIEWS = [
     "/",
@@ -28,6 +28,7 @@ def furnished(shop):
             "\033[31mred\033[0m \033[2mdim\033[0m \033[44;33mpainted\033[0m \033[38;5;17mdark blue\033[0m \033[7minverse\033[0m\n"
         )
         log.write("".join(f"\033[{code}mcolour {code}\033[0m\n" for code in (*range(30, 38), *range(90, 98))))
+    queuectl("group", "crawl", "--concurrency", "2", spool=spool, check=True)
     lay(spool, "reached-failed", "failed")
     lay(spool, "reached-held", "held")
     drop(spool, "reached-batch", {"command": "true", "batch": "film", "group": "crawl", "tags": ["one"], "env": {"A": "b"}})
@@ -115,6 +116,25 @@ def test_no_word_runs_into_the_next_in_the_list_of_jobs(window, spool):
                 "return ['.state', 'a.open'].map((css) => document.querySelector(`tbody ${css}`).getBoundingClientRect()).map((box) => [box.left, box.right])"
             )
             assert word[1] < name[0]
+
+
+def test_each_change_of_a_job_stands_on_one_line_and_each_time_too(window, spool):
+    queuectl("enqueue", "--id", "laid-out", "--max-retries", "0", "exit 3", spool=spool, check=True)
+    with pool(spool):
+        until(lambda: where(spool, "laid-out") == ["dead"], "it to die")
+    window.open("/job/laid-out")
+    window.see("queuectl enqueue", ".changes")
+    lines = window.run(
+        "return [...document.querySelectorAll('.changes li')].map((line) => [line.querySelector('time'), line.querySelector('.who')]"
+        ".map((part) => part.getBoundingClientRect())).map(([time, who]) => [Math.abs(time.bottom - who.bottom) < 5, who.right])"
+    )
+    assert len(lines) == 3
+    assert {tuple(line) for line in lines} == {(True, lines[0][1])}
+    heights = window.run("return [...document.querySelectorAll('.words .date')].map((each) => each.offsetHeight)")
+    assert len(heights) == 2
+    assert max(heights) < 30  # px: one line
+    track = window.run("return getComputedStyle(document.querySelector('.attempts progress')).backgroundColor")
+    assert track == "rgb(35, 42, 50)"
 
 
 def test_the_keys_are_named_where_nothing_hovers(window):

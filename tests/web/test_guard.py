@@ -21,7 +21,9 @@ def test_a_stranger_gets_a_page_that_says_where_the_link_is(web):
     answer = web.ask("GET", "/", auth={})
     assert (answer.status, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
     assert (b"queuectl web" in answer.body, b"Try again" in answer.body) == (True, False)
-    assert b"Try again" in web.ask("GET", "/nowhere").body
+    nowhere = web.ask("GET", "/nowhere").body
+    assert (b"To the overview" in nowhere, b"Try again" in nowhere) == (True, False)
+    assert b"newest link" in web.ask("GET", "/login?token=old", auth={}).body
 
 
 def test_the_link_gives_a_cookie_that_scripts_and_other_sites_cant_have(web):

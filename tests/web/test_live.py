@@ -154,11 +154,11 @@ def test_who_is_told_nothing_for_long_is_shown_that_we_live(site, monkeypatch):
         await asyncio.sleep(0)
         site.pulse.show_life()
         assert site.pulse.number == 0
-        monkeypatch.setattr(live, "COMMENT_EVERY", 0.0)
+        monkeypatch.setattr(live, "ALIVE_EVERY", 0.0)
         site.pulse.show_life()
         return await listening
 
-    assert with_pulse(site, deed) == b": still here\n\n"
+    assert with_pulse(site, deed) == b"event: alive\ndata: {}\n\n"
 
 
 def test_who_goes_takes_nobody_with_him(site):

@@ -45,7 +45,7 @@ export function open(main, { signal }) {
 
   let timer = 0, jobs = [], asked = 0;
 
-  /** Return the jobs that stand there; raises SyntaxError with the line where one is none. */
+  /** Return the jobs that stand there; raises NotJSON where one is none. */
   function read() {
     const given = text.value.trim();
     if (!given) return [];
@@ -88,14 +88,26 @@ export function open(main, { signal }) {
       }
       if (turn === asked) tell("", jobs.length === 1 ? said?.command : "queuectl enqueue --from FILE");
     } catch (error) {
-      if (turn === asked && error.name !== "AbortError") tell(error.message, null, true, error.problem);
+      const { message, name, problem: found } = error instanceof NotJSON ? await inServersWords(error) : error;
+      if (turn === asked && name !== "AbortError") tell(message, null, true, found);
     }
   }
 
+  // What is wrong with a text is said in the words of the command, which no browser knows.
+  async function inServersWords({ text: broken, at, message }) {
+    try {
+      await post("/check", new Blob([broken]), { signal });
+    } catch (error) {
+      return at && error.problem ? { message: `line ${at}: ${error.message}`, problem: error.problem } : error;
+    }
+    return { message };
+  }
+
   function tell(message, command, bad = false, found = null) {
-    say(problem, printable(message));
-    problem.classList.toggle("bad", bad);
     const word = found?.key ?? found?.pointer?.split("/").filter(Boolean).pop();
+    const isTyped = FIELDS.some((field, i) => field.word === word && inputs[i].value);
+    say(problem, printable(isTyped ? message.replace(/, and no string$/, "") : message)); // a field has no quotes that could be left out
+    problem.classList.toggle("bad", bad);
     for (const field of fields.children) set(field.querySelector("input"), "aria-invalid", bad && field.dataset.word === word ? "true" : null);
     set(text, "aria-invalid", bad && ![...fields.children].some((field) => field.dataset.word === word) ? "true" : null);
     const line = command ?? "";
@@ -112,8 +124,8 @@ export function open(main, { signal }) {
     ++asked;
     try {
       jobs = read();
-    } catch (error) {
-      return tell(error.message, null, true);
+    } catch {
+      return check();
     }
     if (!jobs.length) {
       tell("type a command first, as: make all", null, true);
@@ -160,48 +172,64 @@ export function open(main, { signal }) {
 
   async function takeFiles(files) {
     const most = live.status?.limits?.max_job_bytes ?? 1_048_576;
-    const texts = [];
+    const taken = [];
     for (const each of [...files].slice(0, MOST_JOBS)) {
       if (each.size > most) return tell(`${each.name} has ${size(each.size)}: a job's file has at most ${size(most)}`, null, true);
-      texts.push((await each.text()).trim());
+      taken.push({ name: each.name, text: (await each.text()).trim() });
     }
-    text.value = texts.join("\n");
-    const [first] = files;
-    if (files.length === 1 && first.name.endsWith(".json") && texts[0].startsWith("{")) id.value = first.name.slice(0, -5);
+    const [first] = taken;
+    text.value = taken.length === 1 ? first.text : taken.map(inOneLine).join("\n");
+    id.value = taken.length === 1 ? idOf(first) : "";
     file.value = "";
     text.focus();
     await check();
   }
 
-  const over = (whether) => (event) => {
-    if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
-    event.preventDefault();
-    document.body.classList.toggle("dropping", whether);
-  };
-  addEventListener("dragover", over(true), { signal });
-  addEventListener("dragleave", (event) => event.relatedTarget === null && document.body.classList.remove("dropping"), { signal });
-  addEventListener("drop", (event) => {
-    over(false)(event);
-    if (event.dataTransfer.files.length) takeFiles(event.dataTransfer.files).catch(complain);
-  }, { signal });
   signal.addEventListener("abort", () => clearTimeout(timer));
-  return { title: "Add", search: "", focus: text };
+  return { title: "Add", search: "", focus: text, takeFiles };
 }
 
-/** Return the objects in a text: one, a list of them, or one a line. Raises SyntaxError that names the line. */
+/** Return the id that the file's name gives its job, as mv into pending/ would; "" where the job says its own, or it is none. */
+function idOf({ name, text }) {
+  return name.endsWith(".json") && text.startsWith("{") && recordIn(text)?.id === undefined ? name.slice(0, -5) : "";
+}
+
+/** Return the file's job as one line, with its id in it; what is no job, as it is. */
+function inOneLine(file) {
+  const record = recordIn(file.text), id = idOf(file);
+  return record ? JSON.stringify(id ? { id, ...record } : record) : file.text;
+}
+
+function recordIn(text) {
+  try {
+    return text.startsWith("{") ? JSON.parse(text) : null;
+  } catch {
+    return null;
+  }
+}
+
+class NotJSON extends Error {
+  /** `at`: the number of the line that `text` is, where it is one of several. */
+  constructor(text, cause, at) {
+    super(`${at ? `line ${at} is ` : ""}not JSON: ${cause.message}`, { cause });
+    this.text = text;
+    this.at = at;
+  }
+}
+
+/** Return the objects in a text: one, a list of them, or one a line. Raises NotJSON. */
 export function parseMany(text) {
   try {
     const one = JSON.parse(text);
     return Array.isArray(one) ? one : [one];
   } catch (error) {
-    const lines = text.split("\n");
-    const filled = lines.map((line, i) => [line.trim(), i + 1]).filter(([line]) => line);
-    if (filled.length < 2 || !filled.every(([line]) => line.startsWith("{") && line.endsWith("}"))) throw new SyntaxError(`not JSON: ${error.message}`, { cause: error });
+    const filled = text.split("\n").map((line, i) => [line.trim(), i + 1]).filter(([line]) => line);
+    if (filled.length < 2 || !filled.every(([line]) => line.startsWith("{") && line.endsWith("}"))) throw new NotJSON(text, error);
     return filled.map(([line, at]) => {
       try {
         return JSON.parse(line);
       } catch (wrong) {
-        throw new SyntaxError(`line ${at} is not JSON: ${wrong.message}`, { cause: wrong });
+        throw new NotJSON(line, wrong, at);
       }
     });
   }

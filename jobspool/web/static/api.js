@@ -64,11 +64,11 @@ export const jobPath = (id) => `/jobs/${encoded(id)}`;
 export const pageOf = (id) => `/job/${encoded(id)}`;
 export const url = (path) => ROOT + path;
 
-/** Return the answer to a request, its JSON in `data`. Raises Problem. */
+/** Return the answer to a request, its JSON in `data`; a Blob as `body` is sent as it is. Raises Problem. */
 export async function call(method, path, body, { headers = {}, signal } = {}) {
   const given = { Accept: "application/json", "X-Queuectl": "1", ...headers };
   if (body !== undefined) given["Content-Type"] = "application/json";
-  const answer = await reached(ROOT + path, { method, headers: given, body: body === undefined ? undefined : JSON.stringify(body), signal });
+  const answer = await reached(ROOT + path, { method, headers: given, body: body === undefined || body instanceof Blob ? body : JSON.stringify(body), signal });
   const data = answer.status === 204 ? null : await answer.json().catch(nothing);
   return { data, headers: answer.headers, status: answer.status };
 }

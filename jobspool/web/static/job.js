@@ -25,7 +25,7 @@ export function open(main, { id, signal, go }) {
   const editing = h("section.editing", { hidden: true }, h("h2", "Edit"), h("div"));
   const tries = h("section", {}, h("h2", "Attempts"), h("div.strip"), h("ol.attempts"), h("p.quiet"));
   const logs = h("section.logs", { "aria-labelledby": "log" }, h("div.bar", {}, h("h2", { id: "log" }, "Log"), h("div.which")), h("div.holder"));
-  const words = h("section", {}, h("h2", "Words"), h("dl.words"));
+  const words = h("section", {}, h("h2", "Details"), h("dl.words"));
   const events = h("section", {}, h("h2", "Changes"), h("ol.changes"));
   const file = h("section", {}, h("details.whole", {}, h("summary", "the job's file"), h("pre.file", { tabindex: 0, role: "region", "aria-label": "The job's file" })));
   const columns = h("div.columns.job", {}, h("div", {}, logs, tries), h("div", {}, acts, words, events));
@@ -211,7 +211,7 @@ export function open(main, { id, signal, go }) {
 
   function drawWords() {
     const { record, row } = seen;
-    const entries = [["id", row.id], ["in", `${row.state}/`], ["when", `${wholeTime(row.when)}`], ["tries", row.tries]];
+    const entries = [["id", row.id], ["in", `${row.state}/`], ["when", row.when], ["tries", row.tries]];
     for (const [word, value] of Object.entries(record ?? {})) if (!OWN.has(word)) entries.push([word, value]);
     keyed(words.querySelector("dl"), entries.filter(([, value]) => value), ([word]) => word, ([word]) => h("div", {}, h("dt", word), h("dd")), (element, [word, value]) => {
       const text = JSON.stringify(value);
@@ -250,6 +250,7 @@ function valueOf(word, value) {
   if (["after", "after_any", "after_fail"].includes(word)) return value.map((each) => h("a", { href: pageOf(each) }, h("bdi", handle(each))));
   if (word === "batch") return [h("a", { href: `/jobs?q=${encodeURIComponent(searchWord("batch", value))}` }, h("bdi", printable(value)))];
   if (word === "tags") return value.map((tag) => h("a.tag", { href: `/jobs?q=${encodeURIComponent(searchWord("tag", tag))}` }, h("bdi", printable(tag))));
+  if (word === "when") return wholeTime(value).split(/ (?=\()/).map((time) => h("code.date", time));
   if (word === "env") return Object.entries(value).map(([variable, text]) => h("code.line", printable(`${variable}=${text}`)));
   return [h("code", h("bdi", printable(typeof value === "string" ? value : JSON.stringify(value))))];
 }

@@ -4,6 +4,8 @@ import { Problem, get, trouble, url } from "./api.js";
 
 const FIRST_WAIT = 500, LONGEST_WAIT = 10_000; // ms before it is opened anew
 const FIRST = 500; // ms that the first view waits for the stream: what it reads then is followed from there
+const SILENT = 40_000; // ms without any message after which the server is taken for lost: it says every 15 s that it is alive
+const PATIENCE = 10_000; // ms for which it is waited for how things stand, before it is tried again
 const HIDDEN = 5000; // ms after which a page that nobody sees lets its connection go
 
 /**
@@ -17,6 +19,7 @@ export class Live extends EventTarget {
   #source = null;
   #wait = FIRST_WAIT;
   #timer = 0;
+  #silence = 0; // the timer of it
   #missed = false;
 
   /** Return once it is known how things stand, or that nobody tells: then it is tried again and again. */
@@ -46,7 +49,7 @@ export class Live extends EventTarget {
   }
 
   async #look() {
-    this.#takeStatus(await get("/status"));
+    this.#takeStatus(await get("/status", { signal: AbortSignal.timeout(PATIENCE) }));
   }
 
   #takeStatus(status) {
@@ -62,10 +65,19 @@ export class Live extends EventTarget {
     source.addEventListener("change", (event) => this.#change(JSON.parse(event.data), event.lastEventId));
     source.addEventListener("status", (event) => this.#takeStatus(JSON.parse(event.data)));
     source.addEventListener("error", () => this.#broke());
+    for (const type of ["open", "change", "status", "alive"]) source.addEventListener(type, () => this.#heard());
+    this.#heard();
+  }
+
+  // A server that hangs breaks no connection: it is known by its silence.
+  #heard() {
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.#broke(), SILENT);
   }
 
   #close() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#silence);
     this.#source?.close();
     this.#source = null;
   }

@@ -80,7 +80,7 @@ export class Log {
   #window = new AbortController();
   #found = { matches: [], complete: true, at: -1, q: "" };
   #open = null; // the element of the unfinished line
-  #jumped = false;
+  #atBottom = true;
 
   /** `label`: what it is called for a screen reader; `running`: whether more may come. */
   constructor({ id, attempt, stream, bytes, running, label }) {
@@ -96,7 +96,7 @@ export class Log {
     this.text = h("div.lines");
     this.pane = h("div.log", { tabindex: 0, role: "region", "aria-label": label, onscroll: () => this.#scrolled() }, this.text);
     this.earlier = h("button.plain", { type: "button", hidden: true, onclick: () => this.#showEarlier() }, "earlier lines");
-    this.later = h("button.plain", { type: "button", hidden: true, onclick: () => this.showEnd() }, "to the end");
+    this.later = h("button.plain", { type: "button", hidden: true, onclick: () => this.#toEnd() }, "to the end");
     this.follow = h("input", { type: "checkbox", onchange: () => this.#heedFollow() });
     this.follow.checked = this.running;
     this.wrap = h("input", { type: "checkbox", onchange: () => this.pane.classList.toggle("wrap", this.wrap.checked) });
@@ -120,6 +120,11 @@ export class Log {
     await this.#show(Math.max(0, this.#total - WINDOW));
     this.#toBottom();
     this.#heedFollow();
+  }
+
+  #toEnd() {
+    this.follow.checked = this.running;
+    return this.showEnd();
   }
 
   focusSearch() {
@@ -171,6 +176,7 @@ export class Log {
 
   async #showEarlier() {
     const old = this.#start;
+    this.follow.checked = false;
     await this.#show(Math.max(0, old - WINDOW / 2), old);
     this.#lineAt(old - 1)?.scrollIntoView({ block: "end" });
   }
@@ -237,7 +243,7 @@ export class Log {
     this.#forgetFirst();
     this.#mark(shown.length + 1);
     this.#tell();
-    if (this.follow.checked && !this.#jumped) this.#toBottom();
+    if (this.follow.checked) this.#toBottom();
   }
 
   #forgetFirst() {
@@ -255,14 +261,17 @@ export class Log {
   }
 
   #toBottom() {
-    this.#jumped = false;
     this.pane.scrollTop = this.pane.scrollHeight;
   }
 
   // Who scrolls up wants to read; who comes back to the end wants to follow.
   #scrolled() {
     const atBottom = this.pane.scrollHeight - this.pane.scrollTop - this.pane.clientHeight < 24;
-    if (this.running && this.#isAtEnd()) this.#jumped = !atBottom;
+    if (atBottom === this.#atBottom) return; // it was scrolled by what came
+    this.#atBottom = atBottom;
+    if (!this.running || !this.#isAtEnd()) return;
+    this.follow.checked = atBottom;
+    if (atBottom && !this.#source) this.#listen();
   }
 
   #lineAt(offset) {
@@ -325,11 +334,8 @@ export class Log {
   }
 
   async #go(offset) {
-    if (offset < this.#start || offset >= this.#lines.end) {
-      this.follow.checked = false;
-      await this.#show(Math.max(0, offset - WINDOW / 2), offset);
-    }
-    this.#jumped = true;
+    this.follow.checked = false;
+    if (offset < this.#start || offset >= this.#lines.end) await this.#show(Math.max(0, offset - WINDOW / 2), offset);
     for (const line of this.text.querySelectorAll(".here")) line.classList.remove("here");
     const line = this.#lineAt(offset);
     line?.classList.add("here");

@@ -121,6 +121,27 @@ function showKeys() {
 
 document.getElementById("keys").addEventListener("click", showKeys);
 
+// ---- files that are dropped: they go to the form, wherever that happens, and never in the page's place
+
+const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+const takesFiles = () => !live.readOnly && !document.querySelector("dialog[open], .mender"); // an edit would be lost
+
+addEventListener("dragover", (event) => {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  if (takesFiles()) document.body.classList.add("dropping");
+  else event.dataTransfer.dropEffect = "none";
+});
+addEventListener("dragleave", (event) => event.relatedTarget === null && document.body.classList.remove("dropping"));
+addEventListener("drop", (event) => {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  if (!takesFiles()) return;
+  if (!view.takeFiles) go("/add");
+  view.takeFiles(event.dataTransfer.files).catch(complain);
+});
+
 // ---- dark and light
 
 const theme = document.getElementById("theme");

@@ -290,39 +290,53 @@ function failures() {
   };
 }
 
-// ---- batches and schedules, where there are any
+// ---- groups, batches and schedules, where there are any
+
+const OTHERS = 4; // of each that show
 
 function elsewhere() {
-  const element = h("section", { hidden: true }, h("h2", {}, h("a", { href: "/groups" }, "Batches and schedules")));
+  const element = h("section", { hidden: true }, h("h2", {}, h("a", { href: "/groups" }, "Groups, batches and schedules")));
   const list = h("ul.short.sums");
   element.append(list);
   let looked = 0, items = () => [];
   return {
     element,
     tick() {
-      keyed(list, items(), (item) => item.key, () => h("li", {}, h("bdi"), h("progress", { "aria-label": "how far" }), h("span.when")), (row, item) => {
-        say(row.children[0], printable(item.name));
-        row.children[1].hidden = item.max === undefined;
-        if (item.max !== undefined) {
-          row.children[1].max = item.max;
-          row.children[1].value = item.value;
-        }
-        say(row.children[2], item.text);
+      keyed(list, items(), (item) => item.key, () => h("li", {}, h("bdi"), h("progress"), h("span.when")), (row, item) => {
+        const [name, bar, text] = row.children;
+        say(name, printable(item.name));
+        bar.hidden = !item.max;
+        if (item.max) Object.assign(bar, { max: item.max, value: item.value, ariaLabel: item.label });
+        say(text, item.text);
       });
     },
     async look(signal) {
       if (Date.now() - looked < 10_000) return;
       looked = Date.now();
-      const [batches, schedules] = (await Promise.all(["/batches", "/schedules"].map((path) => get(path, { signal })))).map(rowsOf);
-      const open = batches.filter((each) => each.ended < each.total).slice(0, 4);
-      const next = schedules.filter((each) => each.next?.length).sort((a, b) => a.next[0].localeCompare(b.next[0])).slice(0, 4);
-      element.hidden = !open.length && !next.length;
-      items = () => [...open.map((each) => ({ key: `b ${each.batch}`, name: each.batch, value: each.ended, max: each.total, text: `${number(each.ended)} of ${number(each.total)}` })),
-        ...next.map((each) => ({ key: `s ${each.name}`, name: each.name, text: `next ${ago(each.next[0])}` }))];
+      const [groups, batches, schedules] = (await Promise.all(["/groups", "/batches", "/schedules"].map((path) => get(path, { signal })))).map(rowsOf);
+      const busiest = [...groups].sort((a, b) => jobsOf(b) - jobsOf(a)).slice(0, OTHERS);
+      const open = batches.filter((each) => each.ended < each.total).slice(0, OTHERS);
+      const next = schedules.filter((each) => each.next?.length).sort((a, b) => a.next[0].localeCompare(b.next[0])).slice(0, OTHERS);
+      items = () => [...busiest.map(groupItem), ...open.map(batchItem), ...next.map(scheduleItem)];
+      element.hidden = !items().length;
       this.tick();
     },
   };
 }
+
+const jobsOf = (group) => group.processing + group.pending + group.failed;
+
+function groupItem({ group, concurrency, processing, pending, failed, paused }) {
+  const running = concurrency ? `${number(processing)} of ${number(concurrency)} running` : `${number(processing)} running`;
+  const text = [paused && "‖ paused", running, `${number(pending + failed)} waiting`].filter(Boolean).join(", ");
+  return { key: `g ${group}`, name: group, value: processing, max: concurrency, label: "how many run", text };
+}
+
+function batchItem({ batch, ended, total }) {
+  return { key: `b ${batch}`, name: batch, value: ended, max: total, label: "how far", text: `${number(ended)} of ${number(total)}` };
+}
+
+const scheduleItem = ({ name, next }) => ({ key: `s ${name}`, name, text: `next ${ago(next[0])}` });
 
 /** Return the rows of an answer that is a list, or has one in it. */
 export const rowsOf = (answer) => (Array.isArray(answer) ? answer : Object.values(answer).find(Array.isArray) ?? []);
