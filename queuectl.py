@@ -1249,10 +1249,15 @@ def _handles(handles: list[str]) -> list[str]:
     return [each for handle in handles for each in (filter(None, sys.stdin.read().split("\n")) if handle == "-" else [handle])]
 
 
-def selected(spool: Spool, words: dict, states: Iterable[str] = STATES, limit: int | None = None) -> list[Job]:
-    """Return the jobs that the options choose, the newest last."""
+def selected(
+    spool: Spool, words: dict, states: Iterable[str] = STATES, limit: int | None = None, reason: str | None = None
+) -> list[Job]:
+    """Return the jobs that the options choose, the newest last; with a reason, only those that died of exactly that."""
     since = _age_in(words, "--since")
-    jobs = _newest(spool, _states_of(words, states), None if any(map(words.get, CHOICES[1:])) else limit)
+    choosy = reason is not None or any(map(words.get, CHOICES[1:]))
+    jobs = _newest(spool, _states_of(words, states), None if choosy else limit)
+    if reason is not None:
+        jobs = [job for job in jobs if job.state == DEAD and say.died_of(job) == reason]
     now = time.time()
     jobs = [job for job in jobs if _fits(job, words) and (since is None or now - _came(job) <= since)]
     return jobs[-limit:] if limit else jobs
@@ -1640,7 +1645,8 @@ Usage:
   queuectl list [options]
 
 Options:
-{SELECTION}  --limit=<n>       Only the n that were added last.
+{SELECTION}  --reason=<text>   Only dead jobs that died of exactly this, as the page groups them: 'exit 1'.
+  --limit=<n>       Only the n that were added last.
   --tree            Each job below the one that it comes after.
   --sort=<field>    In the order of this field, -field for the reverse: as in --format, and time.
   --format=<text>   A line for each job with the fields that stand in braces: '{{handle}} {{state}} {{exit}}'. There are id,
@@ -1654,6 +1660,7 @@ Options:
 Examples:
   queuectl list --state pending
   queuectl list --state failed --json | jq -r .id
+  queuectl list --reason 'exit 1' -q
 """
 
 
@@ -1661,7 +1668,8 @@ def list_(words: dict) -> int:
     limit = _limit_of(words["--limit"])
     spool = open_spool(words)
     settings = _settings_or_default(spool)
-    jobs = selected(spool, words, limit=limit)
+    reason = words["--reason"]
+    jobs = selected(spool, words, STATES if reason is None else (DEAD,), limit, reason)
     if words["--state"] == PENDING and not words["--sort"]:
         jobs = sorted(jobs, key=lambda job: say.rank(job, settings.priority_aging))
     if words["--tree"]:
@@ -1684,7 +1692,7 @@ def list_(words: dict) -> int:
     if not jobs:
         talk_to_person(
             f"no such jobs in {spool.root}{_elsewhere(spool, words)}"
-            if any(map(words.get, CHOICES))
+            if reason is not None or any(map(words.get, CHOICES))
             else f'no jobs in {spool.root}: queuectl enqueue "COMMAND" adds one'
         )
         return 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jobspool.roster import Entry
     from jobspool.spool import Spool
 
+LONGEST_REASON = 200  # characters, as far as a reason tells groups of dead jobs apart
 UNCOUNTED = 1_000_000  # tries that nobody counts: it is tried until some time
 CONTROLS = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
@@ -139,6 +140,11 @@ def why_dead(job: Job) -> str:
     if job.attempts[-1]["verdict"] not in ("dead", "failed"):
         return "moved there by hand"
     return job.attempts[-1].get("reason", "moved there by hand")
+
+
+def died_of(job: Job) -> str:
+    """Return the reason that dead jobs are grouped and chosen by, "" of one that isn't dead."""
+    return why_dead(job)[:LONGEST_REASON] if job.state == DEAD else ""
 
 
 def exit_code(job: Job) -> int:

@@ -174,6 +174,7 @@ class Catalogue:
         for state, ids in there.items():
             self._replace(state, ids)
         self._settle(there)
+        self._find_again(event["job"] for event in events)
         self.complete = True
         noted, self._noted = self._noted, []
         return noted + events
@@ -197,6 +198,15 @@ class Catalogue:
             self._move(id, [state for state in STATES if state != there], there)
         for state in read if recent else ():
             self._looked[state] = self._looked[state]._replace(mtime=0)  # it is to be read again
+
+    def _find_again(self, ids: Iterable[str]) -> None:
+        """Know where these lie. RACE: what moves while directories are read may be in no listing, or in two."""
+        for id in ids:
+            key = self._key(id, None)
+            listed = [state for state in STATES if key in self._lists[state]]
+            if len(listed) != 1 and (there := self.spool.state_of(id)) is not None:
+                gone = [state for state in listed if not os.path.lexists(self.spool.path(state, id))]
+                self._move(id, gone, there)
 
     def _due(self, told: bool) -> list[str]:
         """Return the states whose directories are to be read. Raises OSError."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 
-from jobspool import hands
+from jobspool import hands, say
 from jobspool.errors import QueueError
 from jobspool.job import id_of, iso
 from jobspool.states import DEAD
-from jobspool.web import deeds, rows
+from jobspool.web import deeds, typed
 from jobspool.web.catalogue import SEP, id_in
 from jobspool.web.problems import Problem, wrong
 
@@ -67,7 +67,7 @@ class Reasons:
             most = site.spool.settings_or_default().max_job_bytes
             for id in new[:MOST_READ]:
                 if job := site.spool.read(DEAD, id, most):
-                    known[id] = (rows.died_of(job), job.mtime)
+                    known[id] = (say.died_of(job), job.mtime)
             self._known = known
             return dict(known), len(new[MOST_READ:])
 
@@ -150,5 +150,7 @@ def _treated(site: Site, job: Job, purge: bool, settings: Settings) -> list[Back
 
 def _command(said: dict, purge: bool) -> str:
     verb = "purge" if purge else "retry"
+    if "ids" not in said and (reason := said.get("reason")) is not None:
+        return typed.by_reason(reason, "rm" if purge else "retry")
     which = "--all" if said.get("all") else "JOB..."
     return f"queuectl dlq {verb} {which}"

@@ -97,14 +97,21 @@ def batches(site: Site) -> dict:
 
 
 def _count(site: Site, states: tuple[str, ...], word: str, counts: dict[str, dict[str, int]]) -> bool:
-    """Count the jobs by what their file says for the word, of the newest ones; tell whether these were all."""
+    """Count the jobs by what their file says for the word, of the newest ones; tell whether these were all.
+
+    One that has moved since the last look counts where it lies by now: once, also where two lists have it meanwhile.
+    """
+    counted: set[tuple[str, str]] = set()
     found = site.catalogue.page(states, None, MOST_READ + 1)
     most = site.spool.settings_or_default().max_job_bytes
     for key, state in found[:MOST_READ]:
-        job = site.spool.read(state, id_in(key), most)
-        if job is not None and (name := job.record.get(word)) is not None:
+        job = site.read(state, id_in(key), most)
+        if job is None or job.state not in states or (job.id, job.state) in counted:
+            continue
+        counted.add((job.id, job.state))
+        if (name := job.record.get(word)) is not None:
             there = counts.setdefault(name, {})
-            there[state] = there.get(state, 0) + 1
+            there[job.state] = there.get(job.state, 0) + 1
     return site.catalogue.complete and len(found) <= MOST_READ
 
 

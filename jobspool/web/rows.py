@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from jobspool.spool import Spool
 
 LONGEST_COMMAND = 200  # characters in a row
-LONGEST_REASON = 200  # characters, as far as a reason tells groups apart
 MOST_TEXT = 2_097_152  # bytes of a file's content that are shown
 
 # verb: label, states it is for, the word of the command. What more keeps it from being done, why_not() knows.
@@ -74,11 +73,6 @@ def reason(job: Job) -> str | None:
     if job.state == DEAD:
         return say.why_dead(job)
     return job.attempts[-1].get("reason") if job.attempts else None
-
-
-def died_of(job: Job) -> str:
-    """Return the reason that dead jobs are grouped by, "" of one that isn't dead."""
-    return say.why_dead(job)[:LONGEST_REASON] if job.state == DEAD else ""
 
 
 def whole(spool: Spool, job: Job, settings: Settings) -> dict:

@@ -8,6 +8,7 @@ import re
 import shlex
 from fnmatch import fnmatchcase
 
+from jobspool import say
 from jobspool.job import Job
 from jobspool.states import DEAD
 from jobspool.web import rows
@@ -58,7 +59,7 @@ class Words:
 
     def fit(self, job: Job) -> bool:
         """Tell whether the job fits all of them."""
-        if self.reason is not None and rows.died_of(job) != self.reason:
+        if self.reason is not None and say.died_of(job) != self.reason:
             return False
         if not all(TESTS[name](job, value) for name, value in self.named):
             return False

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LOOKING, DOING = 6, 32  # threads that read the spool for all who ask, and that change it: some wait until a job has ended
 MOST_ANSWERS = 64  # that are kept
+ROUNDS = 5  # in which a job is looked for that moves
 LASTS = 1.0  # seconds, for which an answer is given again while nothing changes: its words of time get old
 OFTEN = 4  # times that something is asked between two looks, so that the answer is made anew before it is asked again
 
@@ -115,11 +116,22 @@ class Site:
     def job(self, handle: str) -> Job:
         """Return the job that is meant, as it lies there now. Raises NoSuchJob, AmbiguousJob."""
         id = self.catalogue.meant(handle)
-        for _ in range(3):  # RACE: it moves between two looks
+        for _ in range(ROUNDS):  # RACE: it moves between two looks
             state = self.spool.state_of(id)
             if state is not None and (job := self.spool.read(state, id)):
                 return job
         raise NoSuchJob(f"{id} is no longer in {self.spool.root}")
+
+    def read(self, state: str, id: str, most: int) -> Job | None:
+        """Return the job as it lies in that state, or wherever it has moved since the last look; None where it is no more."""
+        there: str | None = state
+        for _ in range(ROUNDS):
+            if there is None:
+                break
+            if job := self.spool.read(there, id, most):
+                return job
+            there = self.spool.state_of(id)
+        return None
 
     def end(self) -> None:
         """Begin nothing more, and leave nothing in tmp/."""

@@ -49,6 +49,11 @@ def command(verb: str, job: Job, *options: str) -> str:
     return " ".join(["queuectl", verb, *map(shlex.quote, options), named(job)])
 
 
+def by_reason(reason: str, verb: str) -> str:
+    """Return what does that to all jobs that died of exactly this."""
+    return f"{shlex.join(['queuectl', 'list', '--state', 'dead', '--reason', reason, '-q'])} | queuectl {verb} -"
+
+
 def enqueue(record: dict, id: str | None, start: str | None) -> str:
     """Return the command line that adds such a job."""
     before = [f"--id={id}"] if id is not None else []

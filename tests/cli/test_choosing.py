@@ -57,6 +57,19 @@ def test_a_wrong_choice_is_named_with_the_nearest_right_one(three, words, said):
     assert said in ran.stderr
 
 
+def test_a_reason_chooses_what_died_of_exactly_that(spool):
+    with pool(spool):
+        spool.add("echo exit 1; exit 3", id="says-so", max_retries=0)
+        spool.add("false", id="is-so", max_retries=0)
+        spool.add("exit 11", id="longer", max_retries=0)
+        for id in ("says-so", "is-so", "longer"):
+            comes_to(spool, id, "dead")
+    spool.add("true", id="waits")
+    assert listed(spool, "--reason", "exit 1", "-q") == "is-so\n"
+    assert listed(spool, "--state", "dead", "--reason", "exit 1", "--limit", "1", "-q") == "is-so\n"
+    assert [listed(spool, *words, "-q") for words in (["--reason", ""], ["--state", "pending", "--reason", "exit 1"])] == ["", ""]
+
+
 def test_escape_sequences_are_harmless_in_a_format(spool):
     drop(spool, "x", {"command": "echo \x1b[31m"})
     assert listed(spool, "--format", "{command}") == "echo \\x1b[31m\n"

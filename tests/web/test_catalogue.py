@@ -1,15 +1,17 @@
 """What lies where is known in memory, in the order in which it was added, and follows what happens."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
-from kit import drop, until
+from kit import drop, mv, until
 
 from jobspool.errors import AmbiguousJob, NoSuchJob
 from jobspool.job import new_id
 from jobspool.states import STATES
-from jobspool.web import catalogue
+from jobspool.web import catalogue, looks
 from jobspool.web.catalogue import Catalogue, Looked, id_in, in_order
+from jobspool.web.site import Site
 
 
 @pytest.fixture
@@ -176,3 +178,65 @@ def test_what_never_came_is_forgotten_in_the_end(known, spool, monkeypatch):
     monkeypatch.setattr(catalogue, "SETTLED", 0.0)
     see(known)
     assert known.counts()["pending"] == 0
+
+
+@pytest.mark.parametrize(("source", "target"), [("failed", "pending"), ("pending", "processing"), ("dead", "failed")])
+def test_what_moves_while_directories_are_read_is_known_once(spool, source, target):
+    spool.add("true", id="other")
+    drop(spool, "x", {"command": "true"}, source)
+    known = Catalogue(spool)
+    known.look()
+    plain = known._list
+
+    def list_late(state):
+        if state == max(source, target, key=STATES.index):
+            mv(spool, "x", source, target)
+        return plain(state)
+
+    known._list = list_late
+    see(known)
+    assert (sorted(ids(known)), ids(known, [target]).count("x")) == (["other", "x"], 1)
+
+
+# ---- what is counted by it
+
+
+def site_of(spool):
+    catalogue = Catalogue(spool)
+    catalogue.look()
+    return Site(spool, catalogue, SimpleNamespace(), version="test")
+
+
+def test_a_batch_is_counted_whole_while_its_jobs_move(spool):
+    for number in range(5):
+        spool.add("true", id=f"x{number}", batch="render")
+    site = site_of(spool)
+    for number, state in enumerate(("processing", "done", "failed", "dead")):
+        mv(spool, f"x{number}", "pending", state)
+    told = {"batch": "render", "total": 5, "ended": 2, **dict.fromkeys(STATES, 1)}
+    assert looks.batches(site) == {"batches": [told], "complete": True}
+
+
+def test_a_job_that_two_lists_have_is_counted_once(spool):
+    spool.add("true", id="x", batch="render", group="crawl")
+    site = site_of(spool)
+    mv(spool, "x", "pending", "processing")
+    site.catalogue.move("x", (), "processing")
+    assert [each["total"] for each in looks.batches(site)["batches"]] == [1]
+    assert [(each["pending"], each["processing"]) for each in looks.groups(site)["groups"]] == [(0, 1)]
+
+
+def test_a_group_counts_what_waits_or_runs_wherever_it_has_moved(spool):
+    for id in "abc":
+        spool.add("true", id=id, group="crawl")
+    site = site_of(spool)
+    mv(spool, "a", "pending", "processing")
+    mv(spool, "b", "pending", "done")
+    assert looks.groups(site)["groups"] == [{"group": "crawl", "pending": 1, "failed": 0, "processing": 1}]
+
+
+def test_a_job_that_is_gone_is_not_counted(spool):
+    spool.add("true", id="x", batch="render")
+    site = site_of(spool)
+    os.unlink(spool.path("pending", "x"))
+    assert looks.batches(site) == {"batches": [], "complete": True}

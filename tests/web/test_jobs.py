@@ -3,10 +3,13 @@
 import json
 import os
 import shlex
+from pathlib import Path
 
 import pytest
-from kit import comes_to, drop, mv, pool, queuectl, until, until_it_runs, where
+from kit import TOP, comes_to, drop, mv, pool, queuectl, until, until_it_runs, where
 from web.page import page
+
+from jobspool.states import STATES
 
 
 def ids(answer):
@@ -569,6 +572,31 @@ def test_dead_jobs_are_retried_by_reason_by_name_or_all(web, graves):
     assert (some["done"], some["refused"][0]["id"]) == (1, "nix")
     assert web.post("/dead/retry", {"all": True}).json["done"] == 4
     assert web.get("/dead/groups").json["groups"] == []
+
+
+@pytest.mark.parametrize("reason", ["exit 1", 'it\'s "so" $HOME', "-q", "long " * 60, ""])
+def test_the_command_of_a_group_picks_what_the_group_has(web, spool, reason):
+    for id, why in (("a", reason), ("b", reason), ("c", f"{reason} 1"[-150:]), ("d", "exit 127")):
+        dead(spool, id, why)
+    drop(spool, "e", {"command": "echo exit 1"})
+    until(lambda: web.get("/status").json["counts"] == {**dict.fromkeys(STATES, 0), "pending": 1, "dead": 4}, "the look")
+    group = next(group for group in web.get("/dead/groups").json["groups"] if reason.startswith(group["reason"]))
+    line = web.post("/dead/retry", {"reason": group["reason"]}).json["command"]
+    assert [where(spool, id) for id in "abcd"] == [["pending"], ["pending"], ["dead"], ["dead"]]
+    for id in "ab":
+        mv(spool, id, "pending", "dead")
+    listing, pipe, retry = line.rpartition(" | ")
+    words = shlex.split(listing)
+    assert (words[0], pipe, retry) == ("queuectl", " | ", "queuectl retry -")
+    told = queuectl(*words[1:], spool=spool, check=True).stdout
+    assert sorted(told.split()) == sorted(group["examples"]) == ["a", "b"]
+    queuectl("retry", "-", spool=spool, stdin=told, check=True)
+    assert [where(spool, id) for id in "abcd"] == [["pending"], ["pending"], ["dead"], ["dead"]]
+
+
+def test_the_page_itself_shows_that_command():
+    script = Path(TOP, "jobspool", "web", "static", "dead.js").read_text()
+    assert "`queuectl list --state dead --reason ${quoted(which.reason)} -q | queuectl ${" in script
 
 
 def test_a_retry_of_many_is_undone(web, graves):

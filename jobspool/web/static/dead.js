@@ -72,7 +72,7 @@ export function open(main, { query, signal, go }) {
     return { which: { ids }, count: ids.length, words: ids.map((id) => quoted(handle(id))).join(" "), name: "these" };
   }
   const commandOf = (verb, { words, which }) => which.reason !== undefined
-    ? `queuectl list --state dead --grep ${quoted(which.reason)} -q | queuectl ${verb === "retry" ? "retry" : "rm"} -`
+    ? `queuectl list --state dead --reason ${quoted(which.reason)} -q | queuectl ${verb === "retry" ? "retry" : "rm"} -`
     : which.ids ? `queuectl ${verb === "retry" ? "dlq retry" : "rm"} ${words}` : `queuectl dlq ${verb} --all`;
 
   const retry = (what) => performOnDead("retry", what.which, commandOf("retry", what), look);
