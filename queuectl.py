@@ -3819,7 +3819,9 @@ def web(words: dict) -> int:
         talk_to_person(f"serving {spool.root}: Ctrl-C ends it")
         talk_to_person(f"the token lies in {serve.token_file(spool, path)}")
         if words["--open"]:
-            _open_browser(once)
+            from threading import Thread
+
+            Thread(target=_open_browser, args=(once,), daemon=True).start()  # it may run for as long as the browser is open
 
     serve.serve(spool, options, tell)
     return 0
@@ -3837,7 +3839,7 @@ def _open_browser(link: str) -> None:
     import webbrowser
 
     if not webbrowser.open(link):
-        talk("no browser was found: open the link by hand")
+        talk("the browser didn't open: open the link yourself")
 
 
 # ---- words in

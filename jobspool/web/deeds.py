@@ -43,7 +43,7 @@ def do(site: Site, verb: str, handle: str, said: dict) -> dict:
     options = DEEDS[verb](site, job, said, settings)
     copied = options if isinstance(options, Job) else None
     now = copied or seen_now(site, job)
-    undo = None if verb in ("kill", "copy") else site.undo.remember(way_back(job, now))
+    undo = None if verb in ("kill", "copy") else site.undo.remember(way_back(job, now), said.get("undo"))
     know(site, job, now)
     line = typed.command(rows.VERBS[verb][2], job, *(() if copied else options))
     return {"job": now and rows.row(site.spool, now, settings), "undo": undo, "command": line}

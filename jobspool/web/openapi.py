@@ -21,7 +21,10 @@ BODIES = {
         "minProperties": 1,
         "maxProperties": 1,
     },
-    "deed": {"type": "object", "properties": {"reason": {"type": "string"}, "signal": {"type": "string"}}},
+    "deed": {
+        "type": "object",
+        "properties": {"reason": {"type": "string"}, "signal": {"type": "string"}, "undo": {"type": ["string", "null"]}},
+    },
     "choice": {
         "type": "object",
         "properties": {

@@ -30,9 +30,13 @@ class Undos:
         """Whether anything is remembered."""
         return bool(self._known)
 
-    def remember(self, backs: list[Back]) -> str | None:
-        """Return the token that undoes these; None where there are none, or too many."""
+    def remember(self, backs: list[Back], earlier: object = None) -> str | None:
+        """Return the token that undoes these; None where there are none, or too many.
+
+        With the token of the deed that came just before it, on the same job, it undoes both, and that is good no more.
+        """
         self.forget_old()
+        backs = self._joined(backs, earlier)
         held = [back for _, each in self._known.values() for back in (*each, *backs)]
         too_many = len(backs) > MOST or len(held) > MOST_OF_ALL or sum(len(back.content) for back in held) > MOST_BYTES
         if not backs or too_many:
@@ -41,6 +45,17 @@ class Undos:
         token = secrets.token_urlsafe(16)
         self._known[token] = (time.monotonic() + LASTS, backs)
         return token
+
+    def _joined(self, backs: list[Back], earlier: object) -> list[Back]:
+        """Return the way back behind the earlier deed, where that left the job as this one found it."""
+        _, before = self._known.get(earlier, (0.0, [])) if isinstance(earlier, str) else (0.0, [])
+        if len(backs) != 1 or len(before) != 1 or before[0].now is None:
+            return backs
+        found, left = backs[0].before, before[0].now
+        if (found.id, found.state, found.record) != (left.id, left.state, left.record):
+            return backs
+        del self._known[earlier]
+        return [before[0]._replace(now=backs[0].now)]
 
     def take(self, token: str) -> list[Back]:
         """Return what the token undoes, once. Raises Problem."""

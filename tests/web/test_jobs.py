@@ -471,6 +471,38 @@ def test_a_retry_that_has_not_begun_is_undone(web, spool):
     assert spool.read("dead", "x").record == {"command": "true", "cancelled": "by me"}
 
 
+def save_and_retry(web, id, command, **more):
+    """What the page's button does: the answer to the retry."""
+    etag = web.get(f"/jobs/{id}").json["etag"]
+    saved = web.ask("PATCH", f"/api/v1/jobs/{id}", {"record": {"command": command}}, {"If-Match": etag}).json
+    return web.post(f"/jobs/{id}/retry", {"undo": saved["undo"], **more}).json, saved["undo"]
+
+
+def test_one_undo_takes_back_what_was_saved_and_tried_again(web, spool):
+    dead(spool, "x", "exit 1")
+    until(lambda: ids(web.get("/jobs")), "the look")
+    before = spool.read("dead", "x")
+    retried, saved = save_and_retry(web, "x", "make")
+    assert spool.read("pending", "x").command == "make"
+    assert web.post(f"/undo/{saved}").problem == (410, "too-late")  # that deed is a part of the other by now
+    assert web.post(f"/undo/{retried['undo']}").json == {"done": 1, "refused": []}
+    now = spool.read("dead", "x")
+    assert (now.record, now.mtime, where(spool, "x")) == (before.record, pytest.approx(before.mtime, abs=0.001), ["dead"])
+
+
+def test_an_undo_takes_no_more_back_than_the_two_deeds(web, spool):
+    dead(spool, "x", "exit 1")
+    dead(spool, "y", "exit 1")
+    until(lambda: len(ids(web.get("/jobs"))) == 2, "the look")
+    _, saved = save_and_retry(web, "y", "other", undo=None)
+    retried = web.post("/jobs/x/retry", {"undo": saved}).json["undo"]  # another job's
+    web.post(f"/undo/{retried}")
+    assert (where(spool, "x"), where(spool, "y"), spool.find("y").command) == (["dead"], ["pending"], "other")
+    for odd in ("nix", 7, ["x"]):
+        assert web.post("/jobs/x/retry", {"undo": odd}).json["job"]["state"] == "pending"
+        mv(spool, "x", "pending", "dead")
+
+
 def test_what_has_run_since_then_is_not_undone(web, spool):
     drop(spool, "x", {"command": "true"}, "dead")
     until(lambda: ids(web.get("/jobs")), "the look")

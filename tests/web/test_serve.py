@@ -133,6 +133,24 @@ def test_open_shows_a_link_that_is_good_once(spool, tmp_path):
         assert [web.ask("GET", path, auth={}).status for _ in range(2)] == [303, 403]
 
 
+def test_the_page_is_served_while_the_browser_runs(spool, tmp_path):
+    browser = tmp_path / "browser"
+    browser.write_text(f"#!/bin/sh\ntouch {tmp_path}/open\nwhile [ ! -e {tmp_path}/closed ]; do sleep 0.1; done\n")
+    browser.chmod(0o755)
+    with page(spool, "--open", env={**os.environ, "BROWSER": str(browser)}) as web:
+        try:
+            until(lambda: Path(tmp_path, "open").exists(), "the browser")
+            assert web.get("/status").status == 200
+        finally:
+            Path(tmp_path, "closed").touch()
+
+
+@pytest.mark.parametrize("browser", ["false", "/nowhere/browser"])
+def test_a_browser_that_did_not_open_is_told_of(spool, browser):
+    with page(spool, "--open", env={**os.environ, "BROWSER": browser, "DISPLAY": "", "WAYLAND_DISPLAY": ""}) as web:
+        assert web.process.stderr.readline() == b"queuectl: the browser didn't open: open the link yourself\n"
+
+
 def test_it_gives_way_to_those_who_run_jobs(web):
     assert os.getpriority(os.PRIO_PROCESS, web.process.pid) == 10
 
