@@ -3817,6 +3817,8 @@ def web(words: dict) -> int:
     spool = open_spool(words)
     if words["--socket"] is None and not serve.is_loopback(host):
         talk(f"others can reach {host}, and what is said there is not encrypted: put nginx before it, see queuectl-web(7)")
+        if host in ("0.0.0.0", "::", "") and not words["--allow-host"]:
+            talk("the link is for this machine: its other addresses and names are refused (421), until --allow-host names them")
     hosts, path = tuple(words["--allow-host"]), words["--token-file"]
     options = serve.Options(
         host, port, words["--socket"], hosts, words["--read-only"], words["--behind-proxy"], path, __version__
