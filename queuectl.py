@@ -2549,9 +2549,24 @@ MEASURED = (("waited", "waited"), ("duration", "after"))  # words of an event, a
 
 def _change_words(event: dict) -> str:
     said = [f"attempt {event['attempt']}"] if "attempt" in event else []
-    said += [str(event["reason"])] if event.get("reason") else [f"exit {event['exit']}"] if "exit" in event else []
+    if event.get("reason"):
+        said += filter(None, [_why_of(event)])
+    elif "exit" in event:
+        said += [f"exit {event['exit']}"]
     said += [f"{how} {took(event[word])}" for word, how in MEASURED if isinstance(event.get(word), (int, float))]
     return ", ".join([*said, _by_whom(event)])
+
+
+def _why_of(event: dict) -> str:
+    """Return the reason without the user, where the end of the line names that: "" for a hold "by root" of root's own command."""
+    reason = str(event["reason"])
+    if event.get("by") != "command":
+        return reason
+    found = re.match(rf"(cancelled )?by {re.escape(str(event.get('user')))}(?:(: )|$)", reason)
+    if found is None:
+        return reason
+    kind, colon, rest = found[1] or "", found[2] or "", reason[found.end() :]
+    return f"{kind.strip()}{colon if kind else ''}{rest}"
 
 
 def _by_whom(event: dict) -> str:
@@ -3809,6 +3824,8 @@ def web(words: dict) -> int:
     spool = open_spool(words)
     if words["--socket"] is None and not serve.is_loopback(host):
         talk(f"others can reach {host}, and what is said there is not encrypted: put nginx before it, see queuectl-web(7)")
+        if host in ("0.0.0.0", "::", "") and not words["--allow-host"]:
+            talk("the link is for this machine: its other addresses and names are refused (421), until --allow-host names them")
     hosts, path = tuple(words["--allow-host"]), words["--token-file"]
     options = serve.Options(
         host, port, words["--socket"], hosts, words["--read-only"], words["--behind-proxy"], path, __version__

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from jobspool import roster, say, vital
+from jobspool.config import Settings
+from jobspool.durable import DirectoryGone
 from jobspool.errors import BrokenConfig
 from jobspool.job import iso
 from jobspool.spool import PAUSED
@@ -33,6 +35,8 @@ def status(site: Site) -> dict:
         settings, broken = spool.settings(), None
     except BrokenConfig as error:
         settings, broken = spool.settings_or_default(), str(error)
+    except DirectoryGone as error:
+        settings, broken = Settings(), told(error, spool.root)
     alive = roster.living(spool) if os.path.isdir(spool.root) else []
     paused = os.path.lexists(f"{spool.root}/{PAUSED}")
     return {
@@ -54,7 +58,7 @@ def status(site: Site) -> dict:
 
 def _times(site: Site) -> dict:
     """Return since when the oldest pending job waits, and when the next failed one is due: by a supervisor, or a look."""
-    if known := vital.read(site.spool):
+    if os.path.isdir(site.spool.root) and (known := vital.read(site.spool)):
         return {word: None if known[key] is None else iso(known[key]) for word, key in TIMES}
     since = vital.oldest(site.spool, sorted((mtime, id) for id, mtime in _mtimes(site, PENDING)))
     due = min((mtime for _, mtime in _mtimes(site, FAILED)), default=None)

@@ -10,7 +10,7 @@ import time
 import pytest
 from kit import PATIENCE, QUEUECTL, comes_to, drop, mv, pool, queuectl, until
 
-from jobspool import hands, journal
+from jobspool import hands, journal, say
 
 
 def events(spool, *words, check=True):
@@ -45,6 +45,23 @@ def test_how_long_it_took_is_said_as_other_commands_say_it(spool):
     spool.write_journal(journal.lines("ended", ["x"], "processing", "done", time.time(), what), spool.settings())
     assert "exit 0, after 4.5 s, " in events(spool, "--all")[-1]
     assert "exit 0 after 4.5 s" in queuectl("show", "x", spool=spool).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["hold"], "by {} (queuectl hold)"),
+        (["hold", "--reason", "the tape"], "the tape, by {} (queuectl hold)"),
+        (["hold", "--reason", "by somebody else"], "by somebody else, by {} (queuectl hold)"),
+        (["cancel"], "cancelled, by {} (queuectl cancel)"),
+        (["cancel", "--reason", "the disk: full"], "cancelled: the disk: full, by {} (queuectl cancel)"),
+    ],
+)
+def test_who_did_it_is_said_once(spool, words, said):
+    spool.add("true", id="x")
+    queuectl(*words, "x", spool=spool, check=True)
+    told = [line[54:].strip() for line in events(spool)][-1]
+    assert told.split("  ")[-1].strip() == said.format(say.person())
 
 
 def test_jobs_and_times_can_be_chosen(spool):

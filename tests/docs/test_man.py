@@ -107,3 +107,19 @@ def test_no_line_of_a_usage_text_looks_like_an_option_twice(command):
 
     names = [option.longer for option in parse_options(queuectl.COMMANDS[command][0])]
     assert sorted(names) == sorted(set(names))
+
+
+def plain(page):
+    """The page's words as somebody reads them, without its macros."""
+    return re.sub(r"\s+", " ", re.sub(r"^\.[A-Z][a-z] ", "", PAGES[page], flags=re.M))
+
+
+def test_nothing_is_said_twice_of_a_metric():
+    items = PAGES["queuectl-metrics.7"].split("\n.It Cm ")
+    told = [re.findall(r"not there (?:where|if)", item, re.I) for item in items]
+    assert [each for each in told if len(each) > 1] == []
+    assert "whose time has not come" in plain("queuectl-metrics.7")
+
+
+def test_the_manual_tells_how_start_exits_that_has_not_what_otel_needs():
+    assert "it exits 1 without the extra, and 2 where OTEL_EXPORTER_OTLP_PROTOCOL or" in plain("queuectl-trace.7")

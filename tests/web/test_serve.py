@@ -121,6 +121,22 @@ def test_a_person_is_told_which_file_the_token_lies_in(spool, tmp_path):
             terminal.close()
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_who_listens_everywhere_is_told_by_which_names_it_answers(spool, host):
+    with page(spool, "--host", host) as web:
+        lines = [web.process.stderr.readline().decode() for _ in range(2)]
+        assert [("not encrypted" in line, "(421), until --allow-host" in line) for line in lines] == [
+            (True, False),
+            (False, True),
+        ]
+        own = {"Host": f"192.0.2.7:{web.port}"}
+        assert [web.ask("GET", "/api/v1/status", headers=own).status] == [421]
+    with page(spool, "--host", host, "--allow-host", "192.0.2.7") as web:
+        assert web.ask("GET", "/api/v1/status", headers={"Host": f"192.0.2.7:{web.port}"}).status == 200
+        web.process.terminate()
+        assert "--allow-host" not in web.process.stderr.read().decode()
+
+
 def test_open_shows_a_link_that_is_good_once(spool, tmp_path):
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/asked\n')
