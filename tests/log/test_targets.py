@@ -207,6 +207,7 @@ def test_the_journal_gets_fields(spool, tmp_path):
     with Listener(tmp_path / "journal") as journal:
         with pool(spool, 1, "--log", f"journald:{journal.path}"):
             run_one(spool, "x", "exit 3")
+            until(lambda: len(journal.entries) == 2, "what is told behind its end")
         until(lambda: len(journal.entries) == 4, "all of it")
     ended = journal.entries[1]
     assert re.fullmatch(r"dead        x  attempt 1: exit 3, [\d.]+ s", ended.pop("MESSAGE"))
