@@ -127,6 +127,22 @@ def test_a_failed_job_is_mended_and_retried(window, spool):
     assert len(read(spool, "broken")["attempts"]) == 2
 
 
+def test_what_was_saved_and_retried_is_undone_at_one_go(window, spool):
+    spool.add("exit 1", id="broken", max_retries=0)
+    queuectl("start", "--drain", spool=spool)
+    before = read(spool, "broken")
+    window.open("/job/broken")
+    window.see("dead", ".jobhead")
+    window.press("e")
+    window.type(".mender textarea[name=command]", "true")
+    window.click(".mender button", "Save and retry")
+    comes_to(spool, "broken", "pending")
+    window.find(".toasts button.undo")
+    window.press("u")
+    comes_to(spool, "broken", "dead")
+    assert read(spool, "broken") == before
+
+
 def test_an_edit_that_is_no_job_is_refused_and_kept(view, shop):
     spool, _ = shop
     lay(spool, "mend-me", "dead")

@@ -78,7 +78,7 @@ export function mender(seen, { done, left }) {
       const { data, headers } = await call("PATCH", jobPath(id), { record: next }, { headers: etag ? { "If-Match": etag } : {} });
       etag = headers.get("ETag") ?? data?.etag ?? etag;
       const isShown = location.pathname === pageOf(id);
-      const undo = retries ? (await post(`${jobPath(id)}/retry`)).undo : data?.undo;
+      const undo = retries ? (await post(`${jobPath(id)}/retry`, { undo: data?.undo ?? null })).undo : data?.undo;
       toast(retries ? `${name} is saved, and tried again` : `${name} is saved`, { command: `queuectl ${retries ? "retry --edit" : "edit"} ${quoted(name)}`, undo, link: isShown ? null : { href: pageOf(id), text: "open it" }, then: () => done("undo") });
       done(retries ? "retry" : "edit");
     } catch (error) {
