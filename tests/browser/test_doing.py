@@ -139,8 +139,8 @@ def test_what_was_saved_and_retried_is_undone_at_one_go(window, spool):
     comes_to(spool, "broken", "pending")
     window.find(".toasts button.undo")
     window.press("u")
-    comes_to(spool, "broken", "dead")
-    assert read(spool, "broken") == before
+    window.see("1 job put back", ".toasts")
+    assert (where(spool, "broken"), read(spool, "broken")) == (["dead"], before)
 
 
 def test_an_edit_that_is_no_job_is_refused_and_kept(view, shop):
