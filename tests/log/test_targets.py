@@ -175,6 +175,7 @@ def test_syslog_gets_a_line_with_its_priority_for_each_event(spool, tmp_path):
     with Listener(tmp_path / "dev-log") as syslog:
         with pool(spool, 1, "--log", f"syslog:{syslog.path}", "--verbose"):
             run_one(spool, "x", "exit 3")
+            until(lambda: len(syslog.said) == 3, "what is told behind its end")
         until(lambda: len(syslog.said) == 5, "all of it")
     assert [(priority, line.split()[0]) for priority, line in syslog.said] == [
         (6, "started"), (7, "began"), (3, "dead"), (6, "stopping"), (6, "stopped"),
@@ -187,6 +188,7 @@ def test_syslog_may_be_a_stream(spool, tmp_path):
     with Listener(tmp_path / "dev-log", socket.SOCK_STREAM) as syslog:
         with pool(spool, 1, "--log", f"syslog:{syslog.path}"):
             run_one(spool, "x")
+            until(lambda: len(syslog.said) == 2, "what is told behind its end")
         until(lambda: len(syslog.said) == 4, "all of it")
     assert [line.split()[0] for _, line in syslog.said] == ["started", "done", "stopping", "stopped"]
 
