@@ -120,7 +120,7 @@ def current(spool: Spool) -> Ledger:
     """Return the ledger up to now: where no supervisor sees to that, what hands did is looked for first."""
     from jobspool import roster
 
-    if not any(entry.role == roster.SUPERVISOR for entry in roster.living(spool)):
+    if not roster.is_supervised(spool):
         catch_up(spool)
     settings = spool.settings_or_default()
     book = ledger.folded(spool.root)

@@ -114,7 +114,7 @@ def look(spool: Spool) -> Seen:
     supervised = len(alive) > len(busy)
     return Seen(
         book=book,
-        waits=what_waits(spool, supervised, now),
+        waits=what_waits(spool, alive, supervised, now),
         busy=sum(busy),
         idle=len(busy) - sum(busy),
         supervisors=len(alive) - len(busy),
@@ -125,9 +125,9 @@ def look(spool: Spool) -> Seen:
     )
 
 
-def what_waits(spool: Spool, supervised: bool, now: float) -> Waits | None:
+def what_waits(spool: Spool, alive: list[roster.Entry], supervised: bool, now: float) -> Waits | None:
     """Return what a supervisor says of that, None where it hasn't said so yet; where none runs it is found by a walk."""
-    if said := vital.read(spool):
+    if said := vital.read(alive):
         return Waits(said["oldest"], said["next_due"])
     return None if supervised else look_through(spool, now)
 
@@ -135,9 +135,8 @@ def what_waits(spool: Spool, supervised: bool, now: float) -> Waits | None:
 def look_through(spool: Spool, now: float) -> Waits:
     """Find by a walk what waits. No more than MOST_READ jobs are read for whether they are held, or wait for others."""
     first = heapq.nsmallest(MOST_READ, (place for place in _times(spool, PENDING) if place[0] <= now))
-    return Waits(
-        vital.oldest(spool, first, partial(_may_run, spool)), min((mtime for mtime, _ in _times(spool, FAILED)), default=None)
-    )
+    next_due = min((mtime for mtime, _ in _times(spool, FAILED)), default=None)
+    return Waits(vital.oldest(spool, first, partial(_may_run, spool)), next_due)
 
 
 def _times(spool: Spool, state: str) -> Iterator[tuple[float, str]]:

@@ -226,6 +226,11 @@ def living(spool: Spool) -> list[Entry]:
     return [entry for entry in entries(spool) if is_alive(entry)]
 
 
+def is_supervised(spool: Spool) -> bool:
+    """Tell whether a supervisor runs."""
+    return any(entry.role == SUPERVISOR for entry in living(spool))
+
+
 def dead(spool: Spool, but: frozenset[str] = NOBODY) -> list[Entry]:
     """Return the entries of supervisors and workers that are no more, with the group of what they were about to start.
 

@@ -24,9 +24,9 @@ def said(oldest: float | None, next_due: float | None, waiting: int) -> str:
     return json.dumps(dict(zip(WORDS, (oldest, next_due, waiting), strict=True)))[1:-1]
 
 
-def read(spool: Spool) -> dict | None:
-    """Return what a living supervisor says: oldest and next_due (seconds since 1970, or None), waiting; None where none is."""
-    for entry in roster.living(spool):
+def read(alive: Iterable[roster.Entry]) -> dict | None:
+    """Return what a supervisor among these says: oldest, next_due (seconds since 1970, or None), waiting; None where none is."""
+    for entry in alive:
         if entry.role == roster.SUPERVISOR and (found := _said(entry.path)):
             return found
     return None

@@ -49,16 +49,16 @@ def status(site: Site) -> dict:
         "workers": [rows.worker(spool, entry) for entry in alive if entry.role == roster.WORKER],
         "supervisors": sum(entry.role == roster.SUPERVISOR for entry in alive),
         "paused": {"reason": say.pause_reason(spool)} if paused else None,
-        **_times(site),
+        **_times(site, alive),
         "limits": {"max_job_bytes": settings.max_job_bytes},
         "journal": site.pulse.has_journal,
         "trouble": broken or (told(trouble, spool.root) if trouble else None),
     }
 
 
-def _times(site: Site) -> dict:
+def _times(site: Site, alive: list[roster.Entry]) -> dict:
     """Return since when the oldest pending job waits, and when the next failed one is due: by a supervisor, or a look."""
-    if os.path.isdir(site.spool.root) and (known := vital.read(site.spool)):
+    if known := vital.read(alive):
         return {word: None if known[key] is None else iso(known[key]) for word, key in TIMES}
     since = vital.oldest(site.spool, sorted((mtime, id) for id, mtime in _mtimes(site, PENDING)))
     due = min((mtime for _, mtime in _mtimes(site, FAILED)), default=None)

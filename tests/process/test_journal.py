@@ -8,7 +8,7 @@ import time
 import pytest
 from kit import comes_to, drop, end, everyone, family, gone, is_audit, mv, pool, queuectl, until, until_it_runs, where
 
-from jobspool import audit, hands, journal, vital
+from jobspool import audit, hands, journal, roster, vital
 
 # From which states a job may go to which, by one line. None: outside of the spool.
 WAYS = {
@@ -167,10 +167,10 @@ def test_a_supervisor_says_what_waits(spool):
     with pool(spool):
         comes_to(spool, "old", "done")
         hold = spool.add("true", id="later", start=time.time() + 1000)
-        until(lambda: (found := vital.read(spool)) and found["waiting"] == 1, "what it says")
-        assert vital.read(spool)["oldest"] is None
+        until(lambda: (found := vital.read(roster.living(spool))) and found["waiting"] == 1, "what it says")
+        assert vital.read(roster.living(spool))["oldest"] is None
         hands.cancel(spool, hold, "by ann", spool.settings())
-    assert vital.read(spool) is None
+    assert vital.read(roster.living(spool)) is None
 
 
 def test_the_audit_that_is_being_made_ends_with_its_supervisor(spool):
@@ -223,4 +223,4 @@ def test_a_supervisor_tells_since_when_what_was_brought_back_waits(spool):
     queuectl("pause", spool=spool, check=True)
     queuectl("retry", "x", spool=spool, check=True)
     with pool(spool, 1):
-        assert until(lambda: (found := vital.read(spool)) and found["oldest"], "what it says") > long_ago + 1000
+        assert until(lambda: (found := vital.read(roster.living(spool))) and found["oldest"], "what it says") > long_ago + 1000
