@@ -183,10 +183,14 @@ class Catalogue:
         """Take what was moved a while ago as done, and see whether that was so: where it went is looked at once more."""
         before = time.monotonic() - SETTLED
         with self._lock:
-            for id in list(takewhile(lambda id: self._recent[id][0] < before, self._recent)):
-                _, target = self._recent.pop(id)
-                if target is not None:
-                    self._looked[target] = self._looked[target]._replace(mtime=0)
+            settled = list(takewhile(lambda id: self._recent[id][0] < before, self._recent))
+            targets = {self._recent.pop(id)[1] for id in settled}
+        self._read_again(targets - {None})
+
+    def _read_again(self, states: Iterable[str]) -> None:
+        """Let these directories be read when it is time to, whether they change or not."""
+        for state in states:
+            self._looked[state] = self._looked[state]._replace(mtime=0)
 
     def _settle(self, read: dict[str, list[str]]) -> None:
         """Know where the jobs are that were moved lately: a listing may be older, or newer; what is told may not be done yet."""
@@ -196,8 +200,7 @@ class Catalogue:
             there = self.spool.state_of(id) or target
             self.behind = self.behind or there != target
             self._move(id, [state for state in STATES if state != there], there)
-        for state in read if recent else ():
-            self._looked[state] = self._looked[state]._replace(mtime=0)  # it is to be read again
+        self._read_again(read if recent else ())
 
     def _find_again(self, ids: Iterable[str]) -> None:
         """Know where these lie. RACE: what moves while directories are read may be in no listing, or in two."""

@@ -166,9 +166,12 @@ class Connection(HttpToolsProtocol):
 
     def _is_free(self) -> bool:
         """Tell whether an answer may leave now, and the connection stays."""
-        quiet = self.cycle is None or self.cycle.response_complete  # it is the last of those that were read
         stays = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive() and not self.expect_100_continue
-        return quiet and stays and not self.flow.write_paused and self._answers_bytes < MOST_AT_ONCE
+        return self._is_all_answered() and stays and not self.flow.write_paused and self._answers_bytes < MOST_AT_ONCE
+
+    def _is_all_answered(self) -> bool:
+        """Tell whether no answer is to come: the cycle is that of the last request that was read and not answered at once."""
+        return self.cycle is None or self.cycle.response_complete
 
     def _send_answers(self) -> None:
         if not self._answers:
@@ -178,13 +181,17 @@ class Connection(HttpToolsProtocol):
 
     def _let_go_if_idle(self) -> None:
         """Let the connection end in a while, where nothing is asked."""
-        answered = self.cycle is None or self.cycle.response_complete
-        if answered and not self._in_message and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+        if (
+            self._is_all_answered()
+            and not self._in_message
+            and self.timeout_keep_alive_task is None
+            and not self.transport.is_closing()
+        ):
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _is_answering(self) -> bool:
         """Tell whether answers come before that to the request that is read: what is sent now would be taken for theirs."""
-        begun = self.cycle is not None and not self.cycle.response_complete and (self._in_headers or self.cycle.response_started)
+        begun = not self._is_all_answered() and (self._in_headers or self.cycle.response_started)
         return begun or bool(self.pipeline)
 
     def _refuse(self, status: bytes) -> None:

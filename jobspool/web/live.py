@@ -42,10 +42,6 @@ Told = namedtuple("Told", "count newest lost", defaults=(False,))
 NOTHING, LOST = Told(0, []), Told(0, [], lost=True)
 
 
-def _nobody() -> None:
-    """Nobody wants to know that was looked."""
-
-
 class Pulse:
     """The one that looks. Where there is no journal, what moved is seen in the directories.
 
@@ -59,7 +55,7 @@ class Pulse:
         self.seen_at = 0.0  # monotonic
         self.tick = TICK
         self.looks = 0  # that are known of
-        self.looked: Callable[[], None] = _nobody  # is called after each look, before anybody is told of it
+        self.looked: Callable[[], None] = lambda: None  # is called after each look, before anybody is told of it
         self.has_journal = True
         self.number = 0  # of the last message
         self.listeners = 0
@@ -131,7 +127,7 @@ class Pulse:
             while not self.ended and self.round == begun:
                 if self.number - after > len(self._messages):
                     after = self._messages[0][0] - 1
-                    yield message("change", {"events": [], "dropped": 0, "counts": self.catalogue.counts(), "lost": True})
+                    yield message("change", self._change(LOST))
                     continue  # meanwhile there may be more
                 for number, told in [self._messages[place] for place in range(after - self.number, 0)]:
                     after = number
@@ -148,7 +144,10 @@ class Pulse:
 
     def tell(self, kind: str, said: dict) -> None:
         """Tell all who listen."""
-        self._send(message(kind, said))
+        self.number += 1
+        self._told_at = time.monotonic()
+        self._messages.append((self.number, message(kind, said)))
+        self._let_go()
 
     def show_life(self) -> None:
         """Tell who listens that we live, where he was told nothing for long.
@@ -158,12 +157,6 @@ class Pulse:
         """
         if time.monotonic() - self._told_at >= ALIVE_EVERY:
             self.tell("alive", {})
-
-    def _send(self, told: bytes) -> None:
-        self.number += 1
-        self._told_at = time.monotonic()
-        self._messages.append((self.number, told))
-        self._let_go()
 
     def _let_go(self) -> None:
         """Let all go on who wait."""
@@ -175,10 +168,14 @@ class Pulse:
         self.looks += 1
         self.looked()
         if told.count or told.lost or moved:
-            said = {"events": told.newest, "dropped": told.count - len(told.newest), "counts": self.catalogue.counts()}
-            self.tell("change", {**said, "cursor": cursor, **({"lost": True} if told.lost else {})})
+            self.tell("change", {**self._change(told), "cursor": cursor})
         else:
             self._let_go()
+
+    def _change(self, told: Told) -> dict:
+        """Return what who listens is told of that."""
+        said = {"events": told.newest, "dropped": told.count - len(told.newest), "counts": self.catalogue.counts()}
+        return {**said, "lost": True} if told.lost else said
 
     # ---- in the threads of who asks
 
@@ -290,7 +287,7 @@ class Pulse:
         """Tell whether a supervisor lives, or lived a moment ago, who tells of what hands do."""
         seen, was = self._supervised
         if (clock := time.monotonic()) >= seen + STATUS_EVERY:
-            was = any(entry.role == roster.SUPERVISOR for entry in roster.living(self.spool))
+            was = roster.is_supervised(self.spool)
             self._supervised = (clock, was)
         return was
 

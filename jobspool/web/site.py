@@ -104,9 +104,7 @@ class Site:
         body = await self.work(lambda: json.dumps(make()).encode())
         if len(answers) >= MOST_ANSWERS and key not in answers:
             answers.clear()
-        answers[key] = Answer(
-            version, look, make, body
-        )  # which nobody asks for any more, if what it tells of was changed meanwhile
+        answers[key] = Answer(version, look, make, body)  # in vain where forget() was called meanwhile
         return body
 
     def forget(self) -> None:
@@ -116,21 +114,16 @@ class Site:
     def job(self, handle: str) -> Job:
         """Return the job that is meant, as it lies there now. Raises NoSuchJob, AmbiguousJob."""
         id = self.catalogue.meant(handle)
-        for _ in range(ROUNDS):  # RACE: it moves between two looks
-            state = self.spool.state_of(id)
-            if state is not None and (job := self.spool.read(state, id)):
-                return job
+        if job := self.read(self.spool.state_of(id), id):
+            return job
         raise NoSuchJob(f"{id} is no longer in {self.spool.root}")
 
-    def read(self, state: str, id: str, most: int) -> Job | None:
+    def read(self, state: str | None, id: str, most: int | None = None) -> Job | None:
         """Return the job as it lies in that state, or wherever it has moved since the last look; None where it is no more."""
-        there: str | None = state
-        for _ in range(ROUNDS):
-            if there is None:
-                break
-            if job := self.spool.read(there, id, most):
+        for _ in range(ROUNDS):  # RACE: it moves between two looks
+            if state is not None and (job := self.spool.read(state, id, most)):
                 return job
-            there = self.spool.state_of(id)
+            state = self.spool.state_of(id)
         return None
 
     def end(self) -> None:
