@@ -1249,15 +1249,11 @@ def _handles(handles: list[str]) -> list[str]:
     return [each for handle in handles for each in (filter(None, sys.stdin.read().split("\n")) if handle == "-" else [handle])]
 
 
-def selected(
-    spool: Spool, words: dict, states: Iterable[str] = STATES, limit: int | None = None, reason: str | None = None
-) -> list[Job]:
-    """Return the jobs that the options choose, the newest last; with a reason, only those that died of exactly that."""
+def selected(spool: Spool, words: dict, states: Iterable[str] = STATES, limit: int | None = None) -> list[Job]:
+    """Return the jobs that the options choose, the newest last."""
     since = _age_in(words, "--since")
-    choosy = reason is not None or any(map(words.get, CHOICES[1:]))
+    choosy = words.get("--reason") is not None or any(map(words.get, CHOICES[1:]))
     jobs = _newest(spool, _states_of(words, states), None if choosy else limit)
-    if reason is not None:
-        jobs = [job for job in jobs if job.state == DEAD and say.died_of(job) == reason]
     now = time.time()
     jobs = [job for job in jobs if _fits(job, words) and (since is None or now - _came(job) <= since)]
     return jobs[-limit:] if limit else jobs
@@ -1272,6 +1268,9 @@ def _fits(job: Job, words: dict) -> bool:
     if words["--tag"] is not None and words["--tag"] not in job.record.get("tags", ()):
         return False
     if any(words[f"--{word}"] is not None and job.record.get(word) != words[f"--{word}"] for word in ("group", "batch")):
+        return False
+    reason = words.get("--reason")  # which only list knows
+    if reason is not None and (job.state != DEAD or say.died_of(job) != reason):
         return False
     return words["--grep"] is None or words["--grep"] in job.command
 
@@ -1669,7 +1668,7 @@ def list_(words: dict) -> int:
     spool = open_spool(words)
     settings = _settings_or_default(spool)
     reason = words["--reason"]
-    jobs = selected(spool, words, STATES if reason is None else (DEAD,), limit, reason)
+    jobs = selected(spool, words, STATES if reason is None else (DEAD,), limit)
     if words["--state"] == PENDING and not words["--sort"]:
         jobs = sorted(jobs, key=lambda job: say.rank(job, settings.priority_aging))
     if words["--tree"]:
@@ -3824,7 +3823,7 @@ def web(words: dict) -> int:
     spool = open_spool(words)
     if words["--socket"] is None and not serve.is_loopback(host):
         talk(f"others can reach {host}, and what is said there is not encrypted: put nginx before it, see queuectl-web(7)")
-        if host in ("0.0.0.0", "::", "") and not words["--allow-host"]:
+        if serve.is_everywhere(host) and not words["--allow-host"]:
             talk("the link is for this machine: its other addresses and names are refused (421), until --allow-host names them")
     hosts, path = tuple(words["--allow-host"]), words["--token-file"]
     options = serve.Options(

@@ -604,9 +604,7 @@ def waits_until(record: dict, mtime: float) -> float:
     """
     if "hold" in record:
         return math.inf
-    tried = record.get("attempts")
-    early = tried and tried[-1]["verdict"] == "failed" and same_time(last_mark(record), mtime)
-    return 0.0 if early else mtime
+    return 0.0 if _is_early(record, mtime) else mtime
 
 
 def waits_since(record: dict, mtime: float, ctime: float) -> float:
@@ -616,8 +614,14 @@ def waits_since(record: dict, mtime: float, ctime: float) -> float:
     could since it came: that is its ctime, which a rename sets.
     """
     tried = record.get("attempts")
-    brought_back = tried and (tried[-1]["verdict"] != "failed" or same_time(last_mark(record), mtime))
+    brought_back = tried and (tried[-1]["verdict"] != "failed" or _is_early(record, mtime))
     return max(mtime, ctime) if brought_back else mtime
+
+
+def _is_early(record: dict, mtime: float) -> bool:
+    """Tell whether a pending file of that mtime was taken out of failed/ by hand, before its time."""
+    tried = record.get("attempts")
+    return bool(tried) and tried[-1]["verdict"] == "failed" and same_time(last_mark(record), mtime)
 
 
 # ---- words that people type for a new job

@@ -244,6 +244,11 @@ def _forget_dead_socket(path: str) -> None:
     raise QueueError(f"somebody serves {path} already: choose another by --socket")
 
 
+def is_everywhere(host: str) -> bool:
+    """Tell whether what listens there can be reached by each address of this machine."""
+    return host in ("0.0.0.0", "::", "")
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach what listens there."""
     try:
@@ -253,7 +258,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _host_in_link(options: Options) -> str:
-    if options.host in ("0.0.0.0", "::", ""):
+    if is_everywhere(options.host):
         return "[::1]" if options.host == "::" else LOOPBACK
     return f"[{options.host}]" if ":" in options.host else options.host
 
@@ -264,7 +269,7 @@ def _hosts(options: Options, port: int | None) -> list[str]:
         if not host or any(each in host for each in "/ @\t") or host == "*":
             raise WrongValue(f"--allow-host takes a name, as queue.example.org, or with a port; not {host!r}")
     names = {"localhost", "127.0.0.1", "[::1]"}
-    if port is not None and options.host not in ("0.0.0.0", "::", ""):
+    if port is not None and not is_everywhere(options.host):
         names.add(_host_in_link(options))
     own = {f"{name}:{port}" for name in names} if port is not None else {"localhost", LOOPBACK}
     return [*own, *(names if port == 80 else ()), *options.hosts]
