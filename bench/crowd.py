@@ -22,6 +22,7 @@ ANSWER, CHANGE = b"HTTP/1.1 200", b"event: change"
 ASKER = -1
 PIECE = 1 << 20
 NICE = 19  # who looks gives way to what runs
+told_to_stop: list[int] = []  # signals that came
 
 
 def look(link: str, pages: int, rate: int) -> None:
@@ -80,7 +81,6 @@ def _request(where: object, path: bytes, token: bytes, more: bytes = b"") -> byt
 
 if __name__ == "__main__":
     os.nice(NICE)
-    told_to_stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told_to_stop.append(number))
     if len(sys.argv) == 2:
         take(float(sys.argv[1]))

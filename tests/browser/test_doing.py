@@ -34,6 +34,13 @@ def lay(spool, id, state, command="false", reason="exit 1"):
     return drop(spool, id, record, "pending" if state == "held" else state)
 
 
+def edit(window, id):
+    """Open the dead job, and edit it."""
+    window.open(f"/job/{id}")
+    window.see("dead", ".jobhead")
+    window.press("e")
+
+
 def read(spool, id):
     state = until(lambda: (where(spool, id) or [None])[0], id)
     return json.loads(Path(spool.path(state, id)).read_text())
@@ -131,9 +138,7 @@ def test_what_was_saved_and_retried_is_undone_at_one_go(window, spool):
     spool.add("exit 1", id="broken", max_retries=0)
     queuectl("start", "--drain", spool=spool)
     before = read(spool, "broken")
-    window.open("/job/broken")
-    window.see("dead", ".jobhead")
-    window.press("e")
+    edit(window, "broken")
     window.type(".mender textarea[name=command]", "true")
     window.click(".mender button", "Save and retry")
     comes_to(spool, "broken", "pending")
@@ -146,10 +151,8 @@ def test_what_was_saved_and_retried_is_undone_at_one_go(window, spool):
 def test_an_edit_that_is_no_job_is_refused_and_kept(view, shop):
     spool, _ = shop
     lay(spool, "mend-me", "dead")
-    view.open("/job/mend-me")
-    view.see("dead", ".jobhead")
+    edit(view, "mend-me")
     view.forgiving = True  # 422 stands in the console
-    view.press("e")
     view.click(".mender summary")
     whole = '{"command": "true", "timout": 3}'
     view.run("document.querySelector('textarea[name=whole]').value = arguments[0]", whole)
@@ -163,9 +166,7 @@ def test_an_edit_that_is_no_job_is_refused_and_kept(view, shop):
 def test_a_field_and_the_text_are_edited_beside_each_other(view, shop):
     spool, _ = shop
     lay(spool, "both-ways", "dead")
-    view.open("/job/both-ways")
-    view.see("dead", ".jobhead")
-    view.press("e")
+    edit(view, "both-ways")
     view.type(".mender input[name=timeout]", "9")
     view.click(".mender summary")
     view.run("document.querySelector('textarea[name=whole]').value = arguments[0]", '{"command": "echo text", "timeout": 9}')
@@ -179,9 +180,7 @@ def test_a_field_and_the_text_are_edited_beside_each_other(view, shop):
 def test_an_edit_over_somebody_elses_is_refused(view, shop):
     spool, _ = shop
     lay(spool, "two-hands", "dead")
-    view.open("/job/two-hands")
-    view.see("dead", ".jobhead")
-    view.press("e")
+    edit(view, "two-hands")
     view.type(".mender textarea[name=command]", "echo mine")
     lay(spool, "two-hands", "dead", "echo theirs")
     view.forgiving = True  # 412 stands in the console
