@@ -214,7 +214,8 @@ class Reader:
         self.root = root
         self.lost = False
         self._number, self._offset = place(begin(root) if cursor is None else cursor)
-        self._rest: list[tuple[bytes, int]] = []  # lines that were read, and where each ends; the next one last
+        self._ahead = b""  # whole lines that were read
+        self._rest: list[tuple[bytes, int]] = []  # the same, one by one, and where each ends; the next one last
 
     @property
     def cursor(self) -> str:
@@ -237,10 +238,20 @@ class Reader:
 
     def line(self) -> bytes | None:
         """Return the next line, None where there is none yet."""
-        if not self._rest and not self._fill():
-            return None
+        if not self._rest:
+            if not self._ahead and not self._fill():
+                return None
+            self._take_apart()
         line, self._offset = self._rest.pop()
         return line
+
+    def piece(self) -> bytes | None:
+        """Return the next lines, as many as are read at one go, None where there are none yet. For who doesn't take line()s."""
+        if not self._ahead and not self._fill():
+            return None
+        piece, self._ahead = self._ahead, b""
+        self._offset += len(piece)
+        return piece
 
     def _fill(self) -> bool:
         """Read lines; False where there are no more. Where a segment has come to its end, the next one is read."""
@@ -263,17 +274,18 @@ class Reader:
                 return False
             if found.st_size < self._offset:
                 self.lost, self._offset = True, 0  # hands removed the journal, and it began anew
-            self._take(_whole(descriptor, self._offset))
+            piece = _whole(descriptor, self._offset)
         finally:
             os.close(descriptor)
-        return bool(self._rest)
+        self._ahead = piece[: piece.rfind(b"\n") + 1]
+        return bool(self._ahead)
 
-    def _take(self, piece: bytes) -> None:
+    def _take_apart(self) -> None:
         ends, at = [], self._offset
-        for line in piece.split(b"\n")[:-1]:
+        for line in self._ahead.split(b"\n")[:-1]:
             at += len(line) + 1
             ends.append((line, at))
-        self._rest = ends[::-1]
+        self._rest, self._ahead = ends[::-1], b""
 
     def _following(self) -> int | None:
         """Return the number of the next segment, None where there is none, or where this one may still get lines."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from json.encoder import encode_basestring_ascii
 
 from jobspool import events, journal, ledger
-from jobspool.errors import NotAJob
-from jobspool.job import check_id, iso
+from jobspool.job import iso
 from jobspool.trust import opener
 
 TYPE_CHECKING = False
@@ -20,37 +18,11 @@ AT_ONCE = 1000  # events that are read at one go
 MOST_CAUGHT_UP = 20  # such reads for a page that comes back; one that was away for longer looks anew
 LINE = 512  # bytes that a line has at most, but for very few
 HOUR = 3600.0
-BEGIN = journal.BEGIN.encode()
-PLACE = {written.encode(): state for state, written in journal.STATE.items()}
-ID = rb'"job": "([!#-\-0-\[\]-~][ !#-.0-\[\]-~]{0,99})"'  # as a file may be called, and as JSON writes it unchanged
-WAY = re.compile(rb'\{"time": "[^"\\]*", "event": "[a-z]+", ' + ID + rb', "from": (null|"[a-z]+"), "to": (null|"[a-z]+")[,}]')
 
 
 def told(found: list[dict]) -> list[dict]:
     """Return those of the events that are of jobs: an audit's counts are for the ledger."""
     return [event for event in found if event["job"]]
-
-
-def way(line: bytes) -> tuple[str, str | None, str | None] | None:
-    """Return which job the line tells of, from which state to which, None where it tells of none.
-
-    What journal.lines() writes is known at a glance, which costs less than half of parsing it; all else is parsed.
-    """
-    seen = WAY.match(line)
-    if seen and line.endswith(b"}") and line.rfind(BEGIN) == 0:
-        id, source, target = seen.groups()
-        if source in PLACE and target in PLACE:
-            return id.decode(), PLACE[source], PLACE[target]
-    event = journal.parsed(line)
-    return (event["job"], event["from"], event["to"]) if event and _is_id(event["job"]) else None
-
-
-def _is_id(text: str) -> bool:
-    """Tell whether a file can be called so: anybody may write to the journal."""
-    try:
-        return bool(check_id(text))
-    except (NotAJob, UnicodeError):
-        return False
 
 
 def since(root: str, cursor: str | None, most: int) -> dict:

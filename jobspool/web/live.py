@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque, namedtuple
 
-from jobspool import audit, events, journal, ledger, roster
+from jobspool import audit, events, journal, ledger, roster, ways
 from jobspool.states import DEAD, FAILED
 from jobspool.web import history
 
@@ -247,20 +247,18 @@ class Pulse:
     def _read(self) -> Told:
         """Read on: of all that is told, each way is applied, but only the newest, and what failed, is parsed as a whole."""
         lost = self._skip_much()
-        ways, newest = [], deque(maxlen=SHOWN)
+        told, newest = [], []
         try:
-            while (line := self._reader.line()) is not None:
-                if (way := history.way(line)) is None:
-                    continue
-                ways.append(way)
-                newest.append((line, self._reader.cursor))
-                if event := _failure(line, way):
-                    self._failures.append(event)
+            while (piece := self._reader.piece()) is not None:
+                told.extend(ways.ways(piece))
+                newest = [*newest, *_last_lines(piece, *self._reader.place)][-SHOWN:]
+                self._failures.extend(_failures_in(piece))
         finally:
-            self.catalogue.take(ways)
+            self.catalogue.take(told)
         self._reader.lost = False  # the directories tell
-        newest = [{**event, "cursor": cursor} for line, cursor in newest if (event := journal.parsed(line))]
-        return Told(len(ways), newest, lost)
+        seen = [(journal.parsed(line), cursor) for line, cursor in newest if ways.way(line)]
+        newest = [{**event, "cursor": cursor} for event, cursor in seen if event]
+        return Told(len(told), newest, lost)
 
     def _skip_much(self) -> bool:
         """Where nobody asked for long, and much has happened: look at the directories in the place of reading all that."""
@@ -301,7 +299,7 @@ class Pulse:
             if (line := reader.line()) is None or reader.place > last:
                 self._past = None
                 return
-            if event := _failure(line, history.way(line)):
+            if event := _failure(line):
                 self._old_failures.append(event)
 
     def failures(self, since: float) -> list[dict]:
@@ -316,11 +314,29 @@ def tick_after(count: int) -> float:
 
 PEOPLE = ("command", "hand", "program")
 BAD = (FAILED, DEAD)
+BAD_WORDS = tuple(journal.STATE[state].encode() for state in BAD)
 
 
-def _failure(line: bytes, way: tuple | None) -> dict | None:
+def _last_lines(piece: bytes, number: int, end: int) -> list[tuple[bytes, str]]:
+    """Return the last SHOWN lines of the piece, which ends there in the segment of that number, and the cursor behind each."""
+    lines, found = piece.rsplit(b"\n", SHOWN + 1)[-SHOWN - 1 : -1], []
+    for line in reversed(lines):
+        found.append((line, f"{number}:{end}"))
+        end -= len(line) + 1
+    return found[::-1]
+
+
+def _failures_in(piece: bytes) -> list[dict]:
+    """Return the events in these lines that are failures."""
+    lines = piece.split(b"\n") if any(word in piece for word in BAD_WORDS) else ()
+    return [event for line in lines if (event := _failure(line))]
+
+
+def _failure(line: bytes) -> dict | None:
     """Return the event that the line tells of, if that is a failure."""
-    event = journal.parsed(line) if way and way[2] in BAD else None
+    if not any(word in line for word in BAD_WORDS):
+        return None
+    event = journal.parsed(line) if ways.way(line) else None
     return event if event and _is_failure(event) else None
 
 

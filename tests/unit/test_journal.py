@@ -50,6 +50,22 @@ def test_a_reader_is_given_no_more_than_it_asks_for_and_misses_nothing(root):
     assert [jobs(reader.read(2)) for _ in range(4)] == [["a", "b"], ["c", "d"], ["e"], []]
 
 
+def test_a_reader_takes_what_there_is_at_one_go_and_knows_where_it_is(root):
+    for id in "abc":
+        put(root, id, limit=1)  # in segments of their own
+        os.truncate(journal.path_of(root, max(journal.segments(root))), journal.SMALLEST)
+    with open(journal.path_of(root, 4), "ab") as file:
+        file.write(LINE + LINE[:-5])
+    reader, found = journal.Reader(root), []
+    while (piece := reader.piece()) is not None:
+        found.append((piece.count(b"\n"), reader.cursor))
+    with open(journal.path_of(root, 4), "ab") as file:
+        file.write(LINE[-5:])
+    size = len(journal.lines("added", ["a"], None, "pending", 1.5, {"by": "program"}))
+    assert found == [(1, f"1:{size}"), (1, f"2:{size}"), (1, f"3:{size}"), (1, f"4:{len(LINE)}")]
+    assert (reader.piece(), reader.cursor, reader.piece()) == (LINE, journal.end(root), None)
+
+
 def test_the_end_is_behind_the_last_whole_line(root):
     put(root, "a")
     with open(journal.path_of(root, 1), "ab") as file:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from jobspool import journal
-from jobspool.web import history, live
+from jobspool.web import live
 from jobspool.web.catalogue import Catalogue
 from jobspool.web.live import BUSY_TICK, SHOWN, TICK, Pulse
 from jobspool.web.site import OFTEN, Site
@@ -60,35 +60,6 @@ def test_much_at_one_look_is_thinned(site, spool):
 
 def test_where_much_happens_it_is_looked_at_seldomer():
     assert [live.tick_after(count) for count in (0, live.MUCH, live.MUCH + 1)] == [TICK, TICK, BUSY_TICK]
-
-
-def test_which_way_a_job_went_is_known_without_the_rest_of_the_line():
-    ways = [
-        ("x", None, "pending"),
-        ('an "odd" id\n', "pending", "processing"),
-        ("é", "processing", "done"),
-        ("a b", "dead", None),
-    ]
-    for id, source, target in ways:
-        [line] = journal.lines("moved", [id], source, target, 1.5, {"reason": 'x "y"} {"time"'}).splitlines()
-        assert history.way(line) == (id, source, target)
-        [other] = journal.lines("added", ["other"], None, "pending", 1.5, {"by": "hand"}).splitlines()
-        for half in (other[:40], other[:-5], other[:-1]):  # as a full disk leaves it
-            assert history.way(half + line) == (id, source, target)
-        assert history.way(line[:-1]) is None
-
-
-@pytest.mark.parametrize("id", ["", ".", "..", "../x", "a/b", ".x", "a\0b", "a\ud800b", "x" * 300])
-def test_what_no_file_can_be_called_goes_no_way(id):
-    [line] = journal.lines("moved", [id], None, "done", 1.5, {}).splitlines()
-    assert history.way(line) is None
-
-
-def test_what_goes_no_way_is_no_way():
-    counted = {"time": "", "event": "counted", "job": "", "from": None, "to": None, "counts": {}}
-    odd = [{**counted, "event": "moved", "job": "x", "to": "elsewhere"}, {**counted, "event": "moved", "job": 1}]
-    for line in [b"", b"{}", b"\xff", *(json.dumps(each).encode() for each in [counted, *odd])]:
-        assert history.way(line) is None
 
 
 def test_lines_that_only_look_like_events_end_nobody(site, spool):
