@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from json.encoder import encode_basestring_ascii
 
-from jobspool import audit, journal
+from jobspool import journal, whereabouts
 from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ class Arrivals:
         there = {job: id for job, id in there.items() if job not in self._pending}
         if not there:
             return
-        with audit.telling(self._spool, settings):
+        with whereabouts.telling(self._spool, settings):
             there = self._there(there.values())
             came = self.read_along()
             for job, id in there.items():
@@ -77,7 +77,7 @@ class Arrivals:
         return self.complete or changed > self._began
 
     def _tell(self, id: str, settings: Settings, source: str | None) -> None:
-        self._spool.note("moved" if source else "added", [id], source, PENDING, settings, by=audit.HAND)
+        self._spool.note("moved" if source else "added", [id], source, PENDING, settings, by=whereabouts.HAND)
 
     def _came_from(self, id: str) -> str | None:
         """Return the state that the job was in last and isn't any more, as its record tells, None where it is new, or a copy."""

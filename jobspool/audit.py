@@ -1,62 +1,32 @@
 """Find what hands did: compare the directories with what the journal says is in them, and write the difference to it.
 
-journal/known names the jobs of each state as the journal had them at some cursor. An audit goes on from there, lists the
-directories, and whatever no line tells, once its line has had the time to come, was done by hand. One audit at a time, whoever is
-quicker; a supervisor has one made every so often, and who looks at the journal makes one first.
+An audit goes on from what the last one left (see whereabouts.py), lists the directories, and whatever no line tells, once its
+line has had the time to come, was done by hand. One audit at a time, whoever is quicker; a supervisor has one made every so
+often, and who looks at the journal makes one first.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
 
 from jobspool import durable, journal, ledger
 from jobspool.ledger import Ledger
 from jobspool.spool import Spool
-from jobspool.states import PENDING, PROCESSING, STATES
-from jobspool.trust import opener
+from jobspool.states import STATES
+from jobspool.whereabouts import FILE, SETTLED, Known, deed, is_settled, keep, load, telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jobspool.config import Settings
 
-KNOWN = f"{journal.FOLDER}/known"
 LOCK = f"{journal.FOLDER}/lock"
-TELLING = f"{journal.FOLDER}/telling"
-HAND = "hand"
 EVERY = 15.0  # seconds between two audits that a supervisor has made, or longer where they take long
 SMALL = 1 << 20  # bytes of directories and journal that a supervisor audits itself when it starts
 CODE = "import sys; sys.path.insert(0, sys.argv[1]); from jobspool import audit; audit.audit_beside(sys.argv[2])"
-LARGEST = 1 << 29  # bytes of what is known, of some ten million jobs
 AT_ONCE = 250  # lines that are told at one go
-SLOW = 60.0  # seconds for a disk to record an outcome that is told already: until then its job is in processing/
-SETTLED = 1.0  # seconds in which whoever moved a job has written its line
-
-
-class Known:
-    """Which jobs are in which state, up to the journal's `cursor`. `looked` tells the directories' mtimes of the last audit."""
-
-    def __init__(self) -> None:
-        self.cursor = ""
-        self.looked: dict[str, int] = {}
-        self.ids: dict[str, set[str]] = {state: set() for state in STATES}
-        self.recent: set[str] = set()  # jobs of which lines were taken since it was cleared
-        self.missing: set[tuple[str, str]] = set()  # (state, id) that weren't there when it was looked last
-
-    def take(self, event: dict) -> None:
-        """Know of the event."""
-        id, source, target = event["job"], event.get("from"), event.get("to")
-        self.recent.add(id)
-        if source in self.ids and source != target:
-            self.ids[source].discard(id)
-        if target in self.ids:
-            self.ids[target].add(id)
 
 
 def audit(spool: Spool, patience: float = SETTLED) -> int | None:
@@ -82,12 +52,12 @@ def _audit_again(spool: Spool, settings: Settings, patience: float) -> int:
             return _audit(spool, settings, 0.0 if again else patience)
         except Overtaken:
             continue
-    durable.remove(f"{spool.root}/{KNOWN}")
+    durable.remove(f"{spool.root}/{FILE}")
     return _audit(spool, settings, 0.0)
 
 
 def _audit(spool: Spool, settings: Settings, patience: float) -> int:
-    known, book = _load(spool.root), ledger.load(spool.root)
+    known, book = load(spool.root), ledger.load(spool.root)
     if known is None or book is None or known.cursor != book.cursor:
         known, book = _adopted(spool, settings, book)
     elif _is_as_it_was(spool, known):
@@ -149,7 +119,7 @@ class Auditor:
             audit(self._spool, patience=0)
         except OSError:
             return None  # a disk that fails is told of by who needs it
-        return _load(self._spool.root)
+        return load(self._spool.root)
 
     def step(self, settings: Settings, clock: float) -> None:
         """Begin an audit if it is time to, and anything has changed since the last one."""
@@ -197,7 +167,7 @@ class Auditor:
 
 def _weight(root: str) -> int:
     """Return how many bytes an audit goes through, or takes from the disk, about."""
-    known = (f"{root}/{name}" for name in (*STATES, KNOWN))
+    known = (f"{root}/{name}" for name in (*STATES, FILE))
     return sum(os.stat(path).st_size for path in known if os.path.exists(path)) + journal.size(root)
 
 
@@ -236,22 +206,12 @@ def _follow(root: str, known: Known, book: Ledger) -> None:
 def _look(spool: Spool, settings: Settings, known: Known, book: Ledger) -> tuple[int, bool]:
     """Tell the journal what nobody told; return how many changes that were, and whether there is more that has not settled."""
     known.recent.clear()
+    known.at = spool.now()
     come, gone = _differences(spool, known, book)
     likely = {id for id in come.keys() | gone.keys() if _has_settled(spool, id, gone.get(id), come.get(id), known)}
     known.missing = {(state, id) for id, state in gone.items()}
     count = _tell(spool, settings, [(id, gone.get(id), come.get(id)) for id in sorted(likely)], known, book)
     return count, count < len(come.keys() | gone.keys())
-
-
-@contextmanager
-def telling(spool: Spool, settings: Settings) -> Iterator[None]:
-    """Be the only one who tells what hands did, meanwhile: whoever else saw it then reads that it is told. Raises OSError."""
-    lock = durable.open_for_all(f"{spool.root}/{TELLING}", spool.file_mode(settings))
-    try:
-        durable.lock_waiting(lock)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _differences(spool: Spool, known: Known, book: Ledger) -> tuple[dict[str, str], dict[str, str]]:
@@ -268,11 +228,9 @@ def _has_settled(spool: Spool, id: str, source: str | None, target: str | None, 
     if target is None:
         return (source, id) in known.missing
     try:
-        changed = os.lstat(spool.path(target, id)).st_ctime
+        return is_settled(spool, id, target)
     except FileNotFoundError:
         return False  # RACE: it has moved on
-    settled = SLOW if target == PROCESSING else SETTLED
-    return target == PENDING or abs(time.time() - changed) > settled
 
 
 def _tell(spool: Spool, settings: Settings, moves: list[tuple], known: Known, book: Ledger) -> int:
@@ -297,19 +255,12 @@ def _tell(spool: Spool, settings: Settings, moves: list[tuple], known: Known, bo
 
 def _tell_one_way(spool: Spool, settings: Settings, ids: list[str], source: str | None, target: str | None, known: Known) -> None:
     """Tell that these went that way. What the journal has elsewhere, too, has left here before: that is only counted."""
-    event, by = _deed(source, target)
+    event, by = deed(source, target)
     if target is None:
         twice = {id for id in ids if any(id in known.ids[state] for state in STATES if state != source)}
         known.ids[source] -= twice
         ids = [id for id in ids if id not in twice]
     spool.note(event, ids, source, target, settings, by=by)
-
-
-def _deed(source: str | None, target: str | None) -> tuple[str, str]:
-    """Return what was done, and by whom: into processing/ only a claim brings a job, so its worker died before its line."""
-    if target == PROCESSING:
-        return "claimed", "worker"
-    return "added" if source is None else "removed" if target is None else "moved", HAND
 
 
 def _correct(spool: Spool, settings: Settings, known: Known, book: Ledger) -> None:
@@ -348,21 +299,7 @@ def _is_as_it_was(spool: Spool, known: Known) -> bool:
     return known.looked == _mtimes(spool) and time.time() - newest > SETTLED and journal.end(spool.root) == known.cursor
 
 
-def _load(root: str) -> Known | None:
-    """Return what was known at the end of the last audit, None where nobody can tell."""
-    try:
-        with open(f"{root}/{KNOWN}", "rb", opener=opener) as file:
-            said = json.loads(file.read(LARGEST))
-        known = Known()
-        known.cursor, known.looked = str(said["cursor"]), dict(said["looked"])
-        known.ids = {state: set(map(str, said["ids"][state])) for state in STATES}
-        return known if journal.is_cursor(known.cursor) and all(isinstance(each, int) for each in known.looked.values()) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError):
-        return None
-
-
 def _keep(spool: Spool, settings: Settings, known: Known, book: Ledger) -> None:
-    content = json.dumps({"cursor": known.cursor, "looked": known.looked, "ids": {s: sorted(i) for s, i in known.ids.items()}})
     mode = spool.file_mode(settings)
-    durable.replace(f"{spool.root}/{KNOWN}", spool.spare(), content.encode(), mode, synced=False)
+    keep(spool, known, mode)
     ledger.keep(spool.root, book, spool.spare(), journal.kept(settings.journal_bytes), mode)

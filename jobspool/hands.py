@@ -14,7 +14,7 @@ import time
 from signal import SIGKILL, SIGTERM
 
 from jobspool import claim as claims
-from jobspool import durable, process, recovery, retention, roster, schedule
+from jobspool import durable, process, recovery, retention, roster, schedule, whereabouts
 from jobspool.errors import JobExists, NoSuchJob, QueueError, TryAgain
 from jobspool.job import Job, iso, seconds, waits_until, written
 from jobspool.spool import PAUSED
@@ -189,6 +189,7 @@ def mend(spool: Spool, job: Job, record: dict, settings: Settings) -> None:
     path = spool.path(job.state, job.id)
     if odd := _oddity(spool, job, settings):
         raise QueueError(f"{job.id} is not edited: {odd}")
+    spool.tell_hands(job.id, job.state, settings)
     durable.replace(path, spool.spare(), written(record), spool.file_mode(settings))
     spool.note("changed", [job.id], job.state, job.state, settings)
 
@@ -241,6 +242,7 @@ def remove(spool: Spool, job: Job) -> None:
         found = os.lstat(path := spool.path(job.state, job.id))
         if stat.S_ISDIR(found.st_mode):
             raise QueueError(f"{path} is a directory, and stays as it is: move it elsewhere, or rmdir it")
+        spool.tell_hands(job.id, job.state)
         gone = retention.prune(spool, job.state, job.id, found)
     except FileNotFoundError:
         gone = False
@@ -296,11 +298,22 @@ def add_unique(
             if other is not None and policy == "skip":
                 return other, False
             with contextlib.suppress(JobExists):  # RACE: hands have just put one there
+                if other is None:
+                    _tell_of_name(spool, id, settings)
                 if other is None or other.state == PROCESSING:
                     return spool.put(id, record, start), True
                 if _replaced(spool, other, record, spool.now() if start is None else start, settings):
                     return spool.read(PENDING, id) or other, True
     raise TryAgain(f"{id} moves while it is replaced: try again")
+
+
+def _tell_of_name(spool: Spool, id: str, settings: Settings) -> None:
+    """Let the journal tell what hands did to one of that name before another is added."""
+    state = spool.state_of(id)
+    if state is None:
+        whereabouts.tell_gone(spool, [id], settings)
+    elif state != PROCESSING:
+        spool.tell_hands(id, state, settings)
 
 
 def _other(spool: Spool, id: str, within: float) -> Job | None:
@@ -426,6 +439,8 @@ def _oddity(spool: Spool, job: Job, settings: Settings) -> str | None:
 
 def _rewrite(spool: Spool, job: Job, change: Callable[[dict], dict], settings: Settings, mtime: float | None = None) -> bool:
     """Write the job anew where it was seen; False where it isn't there or says so already. Raises TryAgain where it is held."""
+    if job.state != PROCESSING:
+        spool.tell_hands(job.id, job.state, settings)
     until = time.monotonic() + PATIENCE
     while (written := claims.rewrite(spool, job.id, job.state, change, settings, mtime)) is None:
         if time.monotonic() > until:

@@ -13,7 +13,7 @@ import time
 from collections import namedtuple
 
 from jobspool import claim as claims
-from jobspool import durable, logs, names, process, roster
+from jobspool import durable, logs, names, process, roster, whereabouts
 from jobspool.retry import Outcome, judge
 from jobspool.spool import READ
 from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
@@ -154,6 +154,7 @@ def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: f
     claim = claims.adopt(spool, id, settings)
     if isinstance(claim, claims.Refused):
         return _refuse(spool, id, claim)
+    whereabouts.tell_first(spool, id, PROCESSING, settings, orphan=True)
     try:
         state = claims.finish(claim)
         if state is None and (roster.runs(spool, id) or alive.runs(id, claim.number)):

@@ -11,7 +11,7 @@ import os
 import re
 import time
 
-from jobspool import durable, names
+from jobspool import durable, names, whereabouts
 from jobspool.errors import NotAJob
 from jobspool.job import id_of, last_mark, parse, same_time
 from jobspool.spool import read_file
@@ -163,7 +163,8 @@ def prune_state(
         if (found.st_mtime_ns / 1e9, id) < last:
             try:
                 old = (its is None and age is None) or _came(spool, state, id, found) < last[0]
-                if old and not _is_kept(spool, state, id, found, settings):
+                told = old and whereabouts.tell_first(spool, id, state, settings, patience=0)
+                if told and not _is_kept(spool, state, id, found, settings):
                     prune(spool, state, id, found, settings)
             except OSError as error:
                 refused.append(error)

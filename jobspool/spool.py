@@ -257,14 +257,16 @@ class Spool:
     ) -> Iterator[None]:
         """Tell the journal that the job goes from one state to another, as is done meanwhile; if not, nothing stays told.
 
-        What goes to pending/ is told first, or its claim might be told before; it is locked meanwhile, so that only one tells it.
-        Raises BlockingIOError where somebody else has the lock.
+        What goes to pending/ or failed/ is told first, or its claim might be told before; it is locked meanwhile, so that only
+        one tells it. What hands did before is told before all that. Raises BlockingIOError where somebody else has the lock.
         """
-        if target != PENDING:
+        if source not in (None, PROCESSING):
+            self.tell_hands(id, source, settings, wait=source in (DONE, DEAD))
+        if target not in (PENDING, FAILED):
             yield
             self.note(event, [id], source, target, settings, **what)
             return
-        with self._alone(source, id) if source else nullcontext():
+        with self.alone(source, id) if source else nullcontext():
             self.note(event, [id], source, target, settings, **what)
             try:
                 yield
@@ -272,8 +274,18 @@ class Spool:
                 self.note("back", [id], target, source, settings)
                 raise
 
+    def tell_hands(self, id: str, state: str, settings: config.Settings | None = None, wait: bool = True) -> None:
+        """Let the journal tell how the job came to the state, before anything is done to it there: it may have been by hand.
+
+        For a line that may be on its way, as one that tells of its end, is to be waited for.
+        """
+        from jobspool import whereabouts
+
+        patience = whereabouts.PATIENCE if wait else 0.0
+        whereabouts.tell_first(self, id, state, settings or self.settings_or_default(), patience)
+
     @contextmanager
-    def _alone(self, state: str, id: str) -> Iterator[None]:
+    def alone(self, state: str, id: str) -> Iterator[None]:
         """Be the only one who takes the job out of the state. A running one is its worker's. Raises BlockingIOError."""
         if state == PROCESSING:
             yield
@@ -352,8 +364,11 @@ class Spool:
         all_of_them = [(self.spare(), *given, content) for given, content in zip(wanted, contents, strict=True)]
         self.ready()
         if ids := [id for id, _, _ in wanted if id is not None]:
+            from jobspool import whereabouts
+
             with self.naming():
                 self._all_free(ids)
+                whereabouts.tell_gone(self, ids, settings)
                 return self._add_all(all_of_them, settings, tell)
         return self._add_all(all_of_them, settings, tell)
 

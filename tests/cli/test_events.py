@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 from kit import PATIENCE, QUEUECTL, comes_to, drop, mv, pool, queuectl, until
@@ -62,6 +63,27 @@ def test_who_did_it_is_said_once(spool, words, said):
     queuectl(*words, "x", spool=spool, check=True)
     told = [line[54:].strip() for line in events(spool)][-1]
     assert told.split("  ")[-1].strip() == said.format(say.person())
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_what_hands_did_is_told_before_the_command_that_follows(spool, running):
+    """Two moves between two looks: to compare the directories then shows but what they come to."""
+    queuectl("pause", spool=spool, check=True)
+    with pool(spool) if running else nullcontext():
+        for id in ("retried", "removed", "undone"):
+            queuectl("enqueue", "true", "--id", id, spool=spool, check=True)
+            mv(spool, id, "pending", "dead")
+        os.unlink(spool.path("dead", "undone"))
+        queuectl("retry", "retried", spool=spool, check=True)
+        queuectl("rm", "--yes", "removed", spool=spool, check=True)
+        queuectl("enqueue", "true", "--id", "undone", spool=spool, check=True)
+        told = ways(spool)
+    for id, way in (
+        ("retried", [("pending", "dead", "hand"), ("dead", "pending", "command")]),
+        ("removed", [("pending", "dead", "hand"), ("dead", None, "command")]),
+        ("undone", [("pending", None, "hand"), (None, "pending", "command")]),
+    ):
+        assert [step for job, *step in told if job == id] == [[None, "pending", "command"], *map(list, way)]
 
 
 def test_jobs_and_times_can_be_chosen(spool):

@@ -10,7 +10,7 @@ from kit import TOP
 
 LEVELS = (
     "cgroup channel durable errors machine process times trust", "states admission outlets traceparent", "job watch index filesystem trouble", "command config retry said stats journal tracer",
-    "ledger ways", "spool", "names roster logs hooks size", "locks", "claim run recorder say", "recovery retention schedule service audit vital shown telling", "arrivals worker sight doctor hands follow events completion metrics exporter",
+    "ledger ways", "whereabouts", "spool", "names roster logs hooks size", "locks", "claim run recorder say", "recovery retention schedule service audit vital shown telling", "arrivals worker sight doctor hands follow events completion metrics exporter",
     "supervisor here screen", "web", "web.problems web.catalogue web.typed web.connection web.history", "web.live web.guard web.undos web.rows web.logfiles",
     "web.deeds", "web.dead", "web.site", "web.looks web.search", "web.api", "web.openapi", "web.app", "web.serve", "__init__", "queuectl",
 )  # fmt: skip

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from kit import drop, mv
 
-from jobspool import audit, durable, hands, journal, ledger
+from jobspool import audit, durable, hands, journal, ledger, whereabouts
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(audit, "SETTLED", 0.05)
+    monkeypatch.setattr(whereabouts, "SETTLED", 0.05)
 
 
 def by_hand(spool):
@@ -69,10 +69,10 @@ def test_each_deed_is_told_once(spool):
 def test_a_line_that_is_on_its_way_is_waited_for(spool):
     """A worker writes many lines at one go, so a job may be where no line has it yet."""
     drop(spool, "x", {"command": "true"}, "done")
-    audit.SETTLED = 1000.0
+    whereabouts.SETTLED = 1000.0
     assert audited(spool) == []
     spool.note("ended", ["x"], "processing", "done")
-    audit.SETTLED = 0.05
+    whereabouts.SETTLED = 0.05
     assert audited(spool) == []
 
 
@@ -117,10 +117,10 @@ def test_an_add_is_told_before_it_is_done(spool, monkeypatch):
 def test_what_goes_to_pending_is_told_before_it_is_done_and_all_else_behind(spool):
     drop(spool, "x", {"command": "true"}, "failed")
     with spool.noting("due", "x", "failed", "pending"):
-        assert told(spool) == [("due", "failed", "pending")]
+        assert told(spool) == [("added", None, "failed"), ("due", "failed", "pending")]
     with spool.noting("moved", "x", "pending", "done"):
-        assert len(told(spool)) == 1
-    assert told(spool)[1:] == [("moved", "pending", "done")]
+        assert len(told(spool)) == 2
+    assert told(spool)[2:] == [("moved", "pending", "done")]
 
 
 def test_a_move_that_could_not_be_made_is_taken_back(spool):
@@ -128,7 +128,7 @@ def test_a_move_that_could_not_be_made_is_taken_back(spool):
     for target in ("pending", "done"):
         with pytest.raises(PermissionError), spool.noting("moved", "x", "failed", target):
             raise PermissionError
-    assert told(spool) == [("moved", "failed", "pending"), ("back", "pending", "failed")]
+    assert told(spool) == [("added", None, "failed"), ("moved", "failed", "pending"), ("back", "pending", "failed")]
 
 
 def test_an_outcome_that_a_slow_disk_has_not_recorded_yet_is_no_deed_of_hands(spool):
@@ -136,17 +136,17 @@ def test_an_outcome_that_a_slow_disk_has_not_recorded_yet_is_no_deed_of_hands(sp
     drop(spool, "x", {"command": "true"}, "processing")
     spool.note("claimed", ["x"], None, "processing")
     spool.note("ended", ["x"], "processing", "failed")
-    time.sleep(2 * audit.SETTLED)
+    time.sleep(2 * whereabouts.SETTLED)
     assert audited(spool) == []
     mv(spool, "x", "processing", "failed")
     assert audited(spool) == []
 
 
 def test_a_claim_whose_line_was_lost_is_told_as_one(spool, monkeypatch):
-    monkeypatch.setattr(audit, "SLOW", 0.01)
+    monkeypatch.setattr(whereabouts, "SLOW", 0.01)
     spool.add("true", id="x")
     mv(spool, "x", "pending", "processing")
-    time.sleep(2 * audit.SETTLED)
+    time.sleep(2 * whereabouts.SETTLED)
     assert (audited(spool), told(spool)[-1]) == ([], ("claimed", "pending", "processing"))
 
 
@@ -238,7 +238,7 @@ def test_the_next_audit_comes_when_it_is_time_to_and_again_where_one_failed(spoo
 @pytest.mark.parametrize("known", ['{"looked": 5}', '{"cursor": "1:0", "looked": {"x": "y"}, "ids": {}}', "[]", "\0"])
 def test_what_is_known_may_be_garbage(spool, known):
     spool.add("true", id="x")
-    with open(f"{spool.root}/{audit.KNOWN}", "w") as file:
+    with open(f"{spool.root}/{whereabouts.FILE}", "w") as file:
         file.write(known)
     assert audited(spool) == []
 

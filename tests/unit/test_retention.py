@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kit import drop, where
 
-from jobspool import Spool, config, durable, retention, times
+from jobspool import Spool, config, durable, retention, times, whereabouts
 from jobspool.job import iso, seconds
 
 NOW = 2_000_000_000.0
@@ -273,8 +273,9 @@ def test_what_the_disk_keeps_keeps_no_other(spool, monkeypatch):
     assert ([error.errno for error in walk(spool, "done", "1d")], spool.names("done")) == ([1], ["b"])
 
 
-def test_an_old_job_that_hands_put_into_done_is_kept_from_then_on(spool):
+def test_an_old_job_that_hands_put_into_done_is_kept_from_then_on(spool, monkeypatch):
     """mv leaves its time as it is; what was recorded there is as old as its record says."""
+    monkeypatch.setattr(whereabouts, "SETTLED", 0.0)
     now = time.time()
     spool = Spool(spool.root)
     ended = {"ended": iso(now - 9 * DAY), "verdict": "done"}
