@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import ipaddress
 import logging
@@ -36,6 +37,7 @@ FIRST_LOOK = 1.0  # seconds that the first look at the spool may take until the 
 WAITING = 512  # connections that wait to be taken
 AT_ONCE = 4  # that are taken at one go: who comes beyond those that there may be is let go before many more are
 LAST_WORDS = 0.5  # seconds for answers that are under way when it is told to stop
+GARBAGE = 20_000  # new objects, until garbage is looked for
 TOKEN = "web.token"
 LOOPBACK = "127.0.0.1"  # not localhost, which may be ::1, where another user may listen at the same port
 
@@ -128,6 +130,7 @@ class Serving(Server):
         pulse.start(self._loop)
         await asyncio.wait([asyncio.ensure_future(pulse.first_look()), asyncio.ensure_future(self._stop.wait())],
                            timeout=FIRST_LOOK, return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+        _keep_what_is_there()
         self._ready()
         teller = asyncio.ensure_future(self._tell_of_workers())
         teller.add_done_callback(self._teller_ended)
@@ -199,6 +202,12 @@ def _listening(options: Options) -> Iterator[socket.socket]:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(made, os.lstat(path)):
                     durable.remove(path)
+
+
+def _keep_what_is_there() -> None:
+    """Let no garbage be looked for in what is there now, as all code and a million names: it stays."""
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
 
 
 def _tcp(host: str, port: int) -> socket.socket:
