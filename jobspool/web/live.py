@@ -1,7 +1,7 @@
 """What happens, told to all open pages by one who looks: a thread reads the journal, keeps the catalogue, and wakes who waits.
 
-However many pages are open, the spool is looked at once. Thousands of changes a second become two messages a second, with the
-newest few and the number of those that were left out. While nobody asks, nobody looks.
+However many pages are open, the spool is looked at once. Thousands of changes a second become four messages in three seconds,
+with the newest few and the number of those that were left out. While nobody asks, nobody looks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jobspool.web.catalogue import Catalogue
 
-TICK, BUSY_TICK = 0.25, 0.5  # seconds between two looks, and two messages; where much happens
+TICK, BUSY_TICK = 0.25, 0.75  # seconds between two looks, and two messages; where much happens
 MUCH = 250  # events at one look
 SHOWN = 50  # events in a message
 PATIENCE = 10.0  # seconds, for which we go on looking after the last one has asked
@@ -276,15 +276,15 @@ class Pulse:
         self._unexplained = self._unexplained or moved
         if not (self._unexplained and self.has_journal):
             return
-        if self._is_supervised():
+        if self._is_supervised() or self._is_supervised(oldest=0.0):  # one may just have begun
             self._unexplained = False
         else:
             self._auditor.step(self.spool.settings_or_default(), time.monotonic())
 
-    def _is_supervised(self) -> bool:
-        """Tell whether a supervisor lives, or lived a moment ago, who tells of what hands do."""
+    def _is_supervised(self, oldest: float = STATUS_EVERY) -> bool:
+        """Tell whether a supervisor lives, or lived `oldest` seconds ago, who tells of what hands do."""
         seen, was = self._supervised
-        if (clock := time.monotonic()) >= seen + STATUS_EVERY:
+        if (clock := time.monotonic()) >= seen + oldest:
             was = roster.is_supervised(self.spool)
             self._supervised = (clock, was)
         return was

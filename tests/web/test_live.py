@@ -223,3 +223,14 @@ def test_an_answer_that_could_not_be_made_is_tried_again(site):
 
 def _raise():
     raise OSError("gone")
+
+
+def test_no_audit_is_made_beside_a_supervisor_that_has_just_begun(site, monkeypatch):
+    """It makes its own; what it moves in its first second may be in the directories before its line is in the journal."""
+    pulse, made = site.pulse, []
+    monkeypatch.setattr(pulse._auditor, "step", lambda *_: made.append(True))
+    pulse._see_hands(moved=True)
+    assert made == [True]
+    monkeypatch.setattr(live.roster, "is_supervised", lambda spool: True)
+    pulse._see_hands(moved=True)
+    assert (made, pulse._unexplained) == ([True], False)
