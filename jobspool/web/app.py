@@ -69,6 +69,7 @@ class App:
         self._site, self._guard = site, guard
         self._router = Router(_routes(site, guard), redirect_slashes=False)
         self.hot = HOT.keys()
+        self._hot_requests: dict[bytes, tuple[bytes, object]] = {}  # the token with which each was let in, and what it asks
 
     async def __call__(self, scope: dict, receive: Callable, send: Send) -> None:
         """Answer what is asked."""
@@ -84,13 +85,29 @@ class App:
 
     def at_once(self, scope: dict) -> bytes | None:
         """Return the whole answer, for who may ask, where it is known and good; None where it takes more than a glance."""
-        if self._guard.refuse(scope) is not None or not self._site.pulse.is_fresh():
+        return None if self._guard.refuse(scope) is not None else self._known(HOT[scope["raw_path"]](scope))
+
+    def remember(self, request: bytes, scope: dict) -> None:
+        """Know what the whole request asks, which has just been answered at once."""
+        if len(self._hot_requests) >= MOST_REQUESTS:
+            self._hot_requests.clear()
+        self._hot_requests[request] = (self._guard.token.value(), HOT[scope["raw_path"]](scope))
+
+    def again(self, request: bytes) -> bytes | None:
+        """Return the whole answer, where this very request was answered at once before, by the token that is good still."""
+        token, key = self._hot_requests.get(request, NEVER)
+        return self._known(key) if token and token == self._guard.token.value() else None
+
+    def _known(self, key: object) -> bytes | None:
+        if not self._site.pulse.is_fresh():
             return None
         self._site.pulse.asked()
-        body = self._site.known(HOT[scope["raw_path"]](scope))
+        body = self._site.known(key)
         return None if body is None else JSON_HEAD % len(body) + body
 
 
+MOST_REQUESTS = 256  # that are known
+NEVER = (b"", None)
 HOT = {  # what is asked most: the key of the answer that may be known
     b"/api/v1/status": lambda scope: "status",
     b"/api/v1/jobs": lambda scope: ("jobs", scope["query_string"]),

@@ -52,6 +52,9 @@ class Connection(HttpToolsProtocol):
     _in_headers = True
     _in_message = False
     _is_answered = False  # the request that is read was answered with its headers
+    _hot: dict | None = None  # the scope of the last request that was answered at once
+    _begun = 0  # requests, in what came at one go
+    _asked_at = 0.0  # the loop's time
 
     def connection_made(self, transport: Transport) -> None:
         """Take the connection, or where there are too many, say so and end it."""
@@ -73,9 +76,39 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, unless it is more headers than anybody needs."""
+        """Take what came, unless it is more headers than anybody needs.
+
+        Who asks the same again and again sends the same bytes. Behind a whole request, they are the same request, unparsed.
+        """
+        rests = self._is_at_rest()
+        if rests and (answer := self.app.again(data)) is not None:
+            self._asked_at = self.loop.time()
+            self.server_state.total_requests += 1
+            self.transport.write(answer)
+            return
+        self._hot, self._begun = None, 0
         self._unparsed += data
         self._parse()
+        if rests and self._begun == 1 and self._hot is not None and self._is_at_rest() and len(data) <= PIECE:
+            self.app.remember(data, self._hot)
+
+    def _is_at_rest(self) -> bool:
+        """Tell whether the connection is between two requests: the last one is answered, and nothing of the next one is here."""
+        return (
+            self.timeout_keep_alive_task is not None
+            and not self._silent
+            and not self._unparsed
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Let the connection end, where nothing was asked for that long."""
+        left = self._asked_at + self.timeout_keep_alive - self.loop.time()
+        if left <= 0:
+            super().timeout_keep_alive_handler()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
 
     def _parse(self) -> None:
         """Read requests, as long as not too many of them wait; and nothing more for now, where they do."""
@@ -97,6 +130,7 @@ class Connection(HttpToolsProtocol):
         """A request begins: its time runs."""
         self._in_message, self._in_headers, self._is_answered = True, True, False
         self._silent = self._headers_bytes = 0
+        self._begun += 1
         self._wait(REQUEST_LASTS)
         super().on_message_begin()
 
@@ -156,9 +190,11 @@ class Connection(HttpToolsProtocol):
         path, _, query = self.url.partition(b"?")
         if path not in self.app.hot or self.parser.get_method() != b"GET" or not self._is_free():
             return False
-        answer = self.app.at_once({**self.scope, "method": "GET", "path": path.decode(), "raw_path": path, "query_string": query})
+        scope = {**self.scope, "method": "GET", "path": path.decode(), "raw_path": path, "query_string": query}
+        answer = self.app.at_once(scope)
         if answer is None:
             return False
+        self._hot = scope
         self._answers.append(answer)
         self._answers_bytes += len(answer)
         self.server_state.total_requests += 1

@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from kit import drop, until
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from jobspool.web.app import MOST_REQUESTS, App
 from jobspool.web.connection import Connection
 
 
@@ -128,8 +131,134 @@ def test_a_connection_at_which_only_empty_lines_come_ends(web):
             pass
 
 
+def answers_to(web, *pieces):
+    """What comes back, until the connection ends, to pieces that are sent one behind the other, each when all before is answered."""
+    with web.socket() as found:
+        for piece, count in pieces:
+            found.sendall(piece)
+            read = b""
+            while read.count(b"HTTP/1.1 ") < count:
+                read += found.recv(1 << 20) or pytest.fail("the connection ended")
+        return [int(status) for status in re.findall(rb"HTTP/1.1 (\d+) ", found.makefile("rb").read())]
+
+
+def test_two_requests_that_came_at_one_go_are_two_again(web, last):
+    assert answers_to(web, (asked(web), 1), *[(asked(web) * 2, 2)] * 3, (last, 0)) == [404]
+
+
+def test_who_asks_again_is_told_what_is_so_by_now(web, spool):
+    with contextlib.closing(web.connection()) as connection:
+
+        def counted():
+            connection.request("GET", "/api/v1/status", headers=web.bearer)
+            return json.load(connection.getresponse())["counts"]["pending"]
+
+        assert [counted() for _ in range(3)] == [0] * 3
+        spool.add("true")
+        until(lambda: counted() == 1, "the new one")
+
+
+def test_a_token_that_is_no_longer_good_lets_nobody_in_again():
+    pulse = SimpleNamespace(is_fresh=lambda: True, asked=lambda: None)
+    site = SimpleNamespace(version="1", pulse=pulse, known=lambda key: b'"%s"' % key.encode())
+    good = [b"good"]
+    app = App(site, SimpleNamespace(token=SimpleNamespace(value=lambda: good[0])))
+    app.remember(b"a request", {"raw_path": b"/api/v1/status"})
+    assert (app.again(b"a request")[-8:], app.again(b"another")) == (b'"status"', None)
+    for good[0] in (b"", b"another"):
+        assert app.again(b"a request") is None
+
+
+def test_no_more_requests_are_known_than_there_is_room_for():
+    guard = SimpleNamespace(token=SimpleNamespace(value=lambda: b"good"))
+    app = App(SimpleNamespace(version="1"), guard)
+    for number in range(10 * MOST_REQUESTS):
+        app.remember(b"%d" % number, {"raw_path": b"/api/v1/status"})
+    assert len(app._hot_requests) <= MOST_REQUESTS
+
+
+class Known:
+    """An application that knows the answer to what is asked at /, and how often that was parsed, and how often known again."""
+
+    hot = (b"/",)
+
+    def __init__(self):
+        self.requests, self.parsed, self.known = set(), 0, 0
+
+    def at_once(self, scope):
+        self.parsed += 1
+        return OK
+
+    def remember(self, request, scope):
+        self.requests.add(request)
+
+    def again(self, request):
+        self.known += request in self.requests
+        return OK if request in self.requests else None
+
+    async def __call__(self, scope, receive, send):
+        pass
+
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+SAME = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+BEFORE = b"GET /else HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(SAME)
+
+
+def connected(application):
+    config = Config(application, http=Connection, log_config=None, interface="asgi3", proxy_headers=False, lifespan="off")
+    found = Connection(config, ServerState(), {}, asyncio.get_running_loop())
+    found.connection_made(Nobody())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("pieces", "parsed", "known"),
+    [
+        ([SAME, SAME], 2, 0),
+        ([SAME, SAME, SAME, SAME], 2, 2),
+        ([SAME, SAME, SAME[:9], SAME[9:], SAME], 3, 1),
+        ([SAME, SAME + SAME, SAME + SAME], 5, 0),
+        ([SAME, SAME, SAME + SAME[:9], SAME[9:], SAME], 4, 1),
+        ([SAME, SAME, BEFORE, SAME], 2, 0),
+        ([SAME, SAME, b"GET / HTTP/1.1\r\nX: ", SAME], 3, 0),
+        ([SAME, SAME, b"\r\n", SAME], 3, 0),
+        ([SAME, SAME, b"GET /else HTTP/1.1\r\n\r\n", SAME], 2, 0),
+        ([SAME[:-2] + b"X: %s\r\n\r\n" % (b"x" * 1024)] * 3, 3, 0),
+    ],
+)
+def test_the_same_bytes_are_the_same_request_only_as_a_whole_between_two_others(pieces, parsed, known):
+    async def deed():
+        found = connected(application := Known())
+        for piece in pieces:
+            found.data_received(piece)
+        for task in found.tasks:
+            task.cancel()
+        return application.parsed, application.known
+
+    assert asyncio.run(deed()) == (parsed, known)
+
+
+def test_a_connection_at_which_the_same_is_asked_stays_as_long_as_that():
+    async def deed():
+        found, closed = connected(Known()), []
+        found.transport.close = lambda: closed.append(True)
+        for _ in range(4):
+            found.data_received(SAME)
+        found.timeout_keep_alive_handler()  # its time is up, counted from when it was parsed last
+        stayed = not closed and found.timeout_keep_alive_task.when() > found.loop.time()
+        found._asked_at -= found.timeout_keep_alive
+        found.timeout_keep_alive_handler()
+        return stayed, len(closed)
+
+    assert asyncio.run(deed()) == (True, 1)
+
+
 class Application:
     hot = ()
+
+    def again(self, request):
+        return None
 
     async def __call__(self, scope, receive, send):
         pass
@@ -152,13 +281,11 @@ class Nobody(asyncio.Transport):
 
 def test_few_requests_are_read_while_one_before_them_is_answered():
     async def deed():
-        config = Config(Application(), http=Connection, log_config=None, interface="asgi3", proxy_headers=False, lifespan="off")
-        found = Connection(config, ServerState(), {}, asyncio.get_running_loop())
-        found.connection_made(nobody := Nobody())
+        found = connected(Application())
         found.data_received(b"GET / HTTP/1.1\r\n\r\n" * 10_000)
         for task in found.tasks:
             task.cancel()
-        return len(found.pipeline), nobody.paused
+        return len(found.pipeline), found.transport.paused
 
     queued, paused = asyncio.run(deed())
     assert (queued < 100, paused) == (True, True)
