@@ -551,6 +551,12 @@ def _content_of(descriptor: int, settings: Settings) -> bytes:
         raise _Unreadable(error.strerror) from None
 
 
+def is_told(claim: Claim) -> bool:
+    """Tell whether the journal may have the orphan where its outcome leads: what waits again is told before it is moved."""
+    recorded = same_time(last_mark(claim.record), claim.mtime)
+    return recorded and STATE_OF[claim.record["attempts"][-1]["verdict"]] in (PENDING, FAILED)
+
+
 def finish(claim: Claim) -> str | None:
     """Finish the move of an orphan whose outcome was recorded; return the state it is in now, None if none was recorded.
 

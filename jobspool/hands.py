@@ -290,6 +290,7 @@ def add_unique(
     one; if it runs, this one waits for its end. With "fail" raises JobExists. The name decides: whoever drops a file under it
     takes part.
     """
+    _tell_of_name(spool, id, settings)
     with spool.naming():
         for _ in range(MOST_ROUNDS):
             other = _other(spool, id, within)
@@ -298,8 +299,6 @@ def add_unique(
             if other is not None and policy == "skip":
                 return other, False
             with contextlib.suppress(JobExists):  # RACE: hands have just put one there
-                if other is None:
-                    _tell_of_name(spool, id, settings)
                 if other is None or other.state == PROCESSING:
                     return spool.put(id, record, start), True
                 if _replaced(spool, other, record, spool.now() if start is None else start, settings):

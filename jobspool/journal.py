@@ -2,8 +2,8 @@
 
 It lies in segments, journal/NNNNNNNN.jsonl, to which everybody appends who moves jobs. What brings a job to pending/ or failed/
 is written before it is done, so nothing that follows can come first; what else is done to jobs is written behind it, many at a
-time. Nothing is ever synced, and nobody needs it but who looks: without it each job is where it is. What hands do, arrivals.py
-and audit.py find and write.
+time. Nothing is ever synced, and nobody needs it but who looks: without it each job is where it is. What hands do, arrivals.py,
+audit.py and whereabouts.py find and write.
 
 A segment that has its size is left for the next one, which is made by whoever finds it so; the oldest go when all together are
 more than the setting journal_bytes. Who writes to one shares its lock, so a reader who gets that alone knows that it is whole.

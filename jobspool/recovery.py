@@ -154,7 +154,8 @@ def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: f
     claim = claims.adopt(spool, id, settings)
     if isinstance(claim, claims.Refused):
         return _refuse(spool, id, claim)
-    whereabouts.tell_first(spool, id, PROCESSING, settings, orphan=True)
+    if not claims.is_told(claim):
+        whereabouts.tell_first(spool, id, PROCESSING, settings, patience=0, orphan=True)
     try:
         state = claims.finish(claim)
         if state is None and (roster.runs(spool, id) or alive.runs(id, claim.number)):

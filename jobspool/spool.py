@@ -277,7 +277,7 @@ class Spool:
     def tell_hands(self, id: str, state: str, settings: config.Settings | None = None, wait: bool = True) -> None:
         """Let the journal tell how the job came to the state, before anything is done to it there: it may have been by hand.
 
-        For a line that may be on its way, as one that tells of its end, is to be waited for.
+        A line that may be on its way, as a worker's that tells of its end, is waited for; but not where `wait` is False.
         """
         from jobspool import whereabouts
 
@@ -366,9 +366,9 @@ class Spool:
         if ids := [id for id, _, _ in wanted if id is not None]:
             from jobspool import whereabouts
 
+            whereabouts.tell_gone(self, ids, settings)
             with self.naming():
                 self._all_free(ids)
-                whereabouts.tell_gone(self, ids, settings)
                 return self._add_all(all_of_them, settings, tell)
         return self._add_all(all_of_them, settings, tell)
 

@@ -26,7 +26,7 @@ WAY = re.compile(
 def way(line: bytes) -> Way | None:
     """Return which job the line tells of, from which state to which, None where it tells of none.
 
-    What journal.lines() writes is known at a glance; all else is parsed.
+    What begins and ends as journal.lines() writes it is known at a glance, whatever else it says; all else is parsed.
     """
     seen = WAY.match(line)
     if seen and line.endswith(b"}") and line.rfind(BEGIN) == 0:

@@ -53,7 +53,7 @@ class Connection(HttpToolsProtocol):
     _in_message = False
     _is_answered = False  # the request that is read was answered with its headers
     _hot: dict | None = None  # the scope of the last request that was answered at once
-    _begun = 0  # requests, in what came at one go
+    _requests = 0  # requests, in what came at one go
     _asked_at = 0.0  # the loop's time
 
     def connection_made(self, transport: Transport) -> None:
@@ -86,10 +86,10 @@ class Connection(HttpToolsProtocol):
             self.server_state.total_requests += 1
             self.transport.write(answer)
             return
-        self._hot, self._begun = None, 0
+        self._hot, self._requests = None, 0
         self._unparsed += data
         self._parse()
-        if rests and self._begun == 1 and self._hot is not None and self._is_at_rest() and len(data) <= PIECE:
+        if rests and self._requests == 1 and self._hot is not None and self._is_at_rest() and len(data) <= PIECE:
             self.app.remember(data, self._hot)
 
     def _is_at_rest(self) -> bool:
@@ -130,7 +130,7 @@ class Connection(HttpToolsProtocol):
         """A request begins: its time runs."""
         self._in_message, self._in_headers, self._is_answered = True, True, False
         self._silent = self._headers_bytes = 0
-        self._begun += 1
+        self._requests += 1
         self._wait(REQUEST_LASTS)
         super().on_message_begin()
 

@@ -256,7 +256,7 @@ class Pulse:
         finally:
             self.catalogue.take(told)
         self._reader.lost = False  # the directories tell
-        seen = [(journal.parsed(line), cursor) for line, cursor in newest if ways.way(line)]
+        seen = [(journal.parsed(line), cursor) for line, cursor in newest]
         newest = [{**event, "cursor": cursor} for event, cursor in seen if event]
         return Told(len(told), newest, lost)
 
@@ -318,10 +318,13 @@ BAD_WORDS = tuple(journal.STATE[state].encode() for state in BAD)
 
 
 def _last_lines(piece: bytes, number: int, end: int) -> list[tuple[bytes, str]]:
-    """Return the last SHOWN lines of the piece, which ends there in the segment of that number, and the cursor behind each."""
-    lines, found = piece.rsplit(b"\n", SHOWN + 1)[-SHOWN - 1 : -1], []
-    for line in reversed(lines):
-        found.append((line, f"{number}:{end}"))
+    """Return the last lines of the piece that tell of a job, SHOWN at most, and the cursor behind each: it ends there."""
+    found = []
+    for line in reversed(piece.split(b"\n")[:-1]):
+        if ways.way(line):
+            found.append((line, f"{number}:{end}"))
+        if len(found) == SHOWN:
+            break
         end -= len(line) + 1
     return found[::-1]
 

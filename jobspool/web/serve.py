@@ -128,9 +128,10 @@ class Serving(Server):
         self._listener.listen(WAITING)
         pulse = self.site.pulse
         pulse.start(self._loop)
-        await asyncio.wait([asyncio.ensure_future(pulse.first_look()), asyncio.ensure_future(self._stop.wait())],
+        looked = asyncio.ensure_future(pulse.first_look())
+        looked.add_done_callback(_keep_what_is_there)
+        await asyncio.wait([looked, asyncio.ensure_future(self._stop.wait())],
                            timeout=FIRST_LOOK, return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
-        _keep_what_is_there()
         self._ready()
         teller = asyncio.ensure_future(self._tell_of_workers())
         teller.add_done_callback(self._teller_ended)
@@ -204,8 +205,9 @@ def _listening(options: Options) -> Iterator[socket.socket]:
                     durable.remove(path)
 
 
-def _keep_what_is_there() -> None:
+def _keep_what_is_there(_: object) -> None:
     """Let no garbage be looked for in what is there now, as all code and a million names: it stays."""
+    gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE)
 

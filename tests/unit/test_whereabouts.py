@@ -9,11 +9,12 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from kit import drop, mv
+from kit import drop, mv, until
 
 from jobspool import Spool, audit, durable, hands, journal, recovery, retention, whereabouts
 from jobspool.claim import bury, due_again
 from jobspool.errors import QueueError
+from jobspool.job import iso
 
 ELSEWHERE = ["pending", "failed", "done", "dead"]
 
@@ -165,12 +166,104 @@ def test_a_job_that_hands_put_into_done_is_told_of_before_it_is_kept_no_longer(s
     assert (way(spool), spool.names("done")) == ([None, "pending", "done", None], [])
 
 
-def test_a_claim_whose_line_died_with_its_worker_is_told_before_the_recovery(spool):
+def test_two_of_one_name_are_told_of_each_for_itself(spool):
+    """One that is dead may have a name that another has by now, as with --unique: no hands were at either."""
+    spool.add("true", id="x")
+    cancel(spool)
+    add_unique(spool)
+    hands.remove(spool, spool.read("dead", "x"))
+    look(spool)
+    assert [step for step in told(spool) if step[2] == "hand"] == []
+    drop(spool, "x", {"command": "true"}, "done")
+    hands.remove(spool, spool.read("done", "x"))
+    look(spool)
+    assert [step for step in told(spool) if step[2] == "hand"] == [(None, "done", "hand")]
+
+
+def test_one_that_runs_is_not_where_another_of_its_name_came_from(spool):
+    spool.add("true", id="x")
+    spool.note("claimed", ["x"], "pending", "processing", by="worker")
+    mv(spool, "x", "pending", "processing")
+    drop(spool, "x", {"command": "true"}, "dead")
+    retry(spool_of_dead(spool))
+    assert told(spool)[2:] == [(None, "dead", "hand"), ("dead", "pending", "program")]
+
+
+def spool_of_dead(spool):
+    """The spool, in which the dead job is found first."""
+    spool.find = lambda handle, first=None: spool.read("dead", "x")
+    return spool
+
+
+@pytest.mark.parametrize("age", [0.0, 2.0])
+def test_a_claim_whose_line_died_with_its_worker_is_told_before_the_recovery(spool, age, monkeypatch):
     spool.add("true", id="x")
     mv(spool, "x", "pending", "processing")
+    if age:
+        monkeypatch.setattr(spool, "now", lambda: time.time() + age)
+        look(spool)  # as a supervisor does first, which can't tell whether its line is on its way
     recovery.mend(spool, recovery.plan(spool), spool.settings(), 0.5)
     assert [where[:2] for where in told(spool)[:2]] == [(None, "pending"), ("pending", "processing")]
     assert (way(spool)[:3], way(spool)[-1]) == ([None, "pending", "processing"], spool.find("x").state)
+
+
+@pytest.mark.parametrize("verdict", ["failed", "interrupted"])
+def test_what_was_told_before_its_worker_died_is_no_claim(spool, verdict):
+    """What waits again is told first; a kill then leaves it in processing/ with its outcome on record."""
+    now = round(time.time(), 6)
+    attempt = {"number": 1, "started": iso(now - 1), "ended": iso(now), "duration": 1.0, "worker": "w", "verdict": verdict}
+    path = drop(spool, "x", {"command": "true", "attempts": [{**attempt, "due": iso(now), "reason": "exit 1"}]}, "processing")
+    os.utime(path, (now, now))
+    state = {"failed": "failed", "interrupted": "pending"}[verdict]
+    spool.note("claimed", ["x"], None, "processing", by="worker")
+    spool.note("ended", ["x"], "processing", state, by="worker")
+    recovery.mend(spool, recovery.plan(spool), spool.settings(), 0.5)
+    assert (spool.find("x").state, [event for event in told(spool) if event[1] == "processing"]) == (
+        state,
+        [(None, "processing", "worker")],
+    )
+
+
+def test_a_clock_that_was_set_back_hides_nothing(spool):
+    spool.add("true", id="x")
+    spool.now = lambda: time.time() + 1000
+    look(spool)
+    spool.now = time.time
+    mv(spool, "x", "pending", "dead")
+    retry(spool)
+    assert way(spool) == [None, "pending", "dead", "pending"]
+
+
+def test_a_child_waits_for_no_lock_that_another_thread_of_its_parent_had(spool):
+    with whereabouts._lock:
+        pid = os.fork()
+        if pid == 0:
+            spool.add("true", id="x")
+            os._exit(0)
+        until(lambda: os.waitpid(pid, os.WNOHANG) == (pid, 0), "the child")
+
+
+def test_nobody_else_waits_while_a_line_is_waited_for(spool, monkeypatch):
+    """Who gives names of his own choice is alone at that."""
+    monkeypatch.setattr(whereabouts, "PATIENCE", 20.0)
+    spool.add("true", id="x")
+    os.unlink(spool.path("pending", "x"))
+    waits = threading.Thread(target=add, args=(spool,))
+    waits.start()
+    spool.add("true", id="y")
+    assert waits.is_alive()
+    spool.note("removed", ["x"], "pending", None, by="command")
+    waits.join()
+    assert [by for _, _, by in told(spool)] == ["program", "command", "program"]
+
+
+def test_who_doesnt_wait_is_not_kept_by_who_tells(spool):
+    spool.add("true", id="x")
+    mv(spool, "x", "pending", "failed")
+    with whereabouts.telling(spool, spool.settings()):
+        assert not whereabouts.tell_first(spool, "x", "failed", spool.settings(), patience=0)
+        come_due(spool)
+    assert spool.find("x").state == "pending"
 
 
 def test_a_line_that_is_on_its_way_is_waited_for(spool, monkeypatch):
