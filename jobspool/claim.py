@@ -551,10 +551,11 @@ def _content_of(descriptor: int, settings: Settings) -> bytes:
         raise _Unreadable(error.strerror) from None
 
 
-def is_told(claim: Claim) -> bool:
-    """Tell whether the journal may have the orphan where its outcome leads: what waits again is told before it is moved."""
-    recorded = same_time(last_mark(claim.record), claim.mtime)
-    return recorded and STATE_OF[claim.record["attempts"][-1]["verdict"]] in (PENDING, FAILED)
+def recorded_state(claim: Claim) -> str | None:
+    """Return the state that the orphan's recorded outcome leads to, None if none was recorded."""
+    if not same_time(last_mark(claim.record), claim.mtime):
+        return None
+    return STATE_OF[claim.record["attempts"][-1]["verdict"]]
 
 
 def finish(claim: Claim) -> str | None:
@@ -562,10 +563,9 @@ def finish(claim: Claim) -> str | None:
 
     Raises FileNotFoundError when hands have moved it away.
     """
-    if not same_time(last_mark(claim.record), claim.mtime):
+    if (state := recorded_state(claim)) is None:
         return None
     last = claim.record["attempts"][-1]
-    state = STATE_OF[last["verdict"]]
     durable.sync_directory(claim.spool.folder(PROCESSING))
     with claim.spool.noting("recovered", claim.id, PROCESSING, state, **said_of(last)):
         move(claim.spool, claim.id, PROCESSING, state, claim.inode)

@@ -154,7 +154,7 @@ def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: f
     claim = claims.adopt(spool, id, settings)
     if isinstance(claim, claims.Refused):
         return _refuse(spool, id, claim)
-    if not claims.is_told(claim):
+    if claims.recorded_state(claim) not in whereabouts.TOLD_FIRST:  # there the journal may have it already
         whereabouts.tell_first(spool, id, PROCESSING, settings, patience=0, orphan=True)
     try:
         state = claims.finish(claim)
