@@ -16,7 +16,7 @@ from jobspool import claim as claims
 from jobspool import durable, logs, names, process, roster, whereabouts
 from jobspool.retry import Outcome, judge
 from jobspool.spool import READ
-from jobspool.states import DEAD, FAILED, PENDING, PROCESSING
+from jobspool.states import DEAD, FAILED, PENDING, PROCESSING, TOLD_FIRST
 from jobspool.trouble import told
 
 TYPE_CHECKING = False
@@ -154,7 +154,7 @@ def _mend_orphan(spool: Spool, id: str, worker: str, settings: Settings, luck: f
     claim = claims.adopt(spool, id, settings)
     if isinstance(claim, claims.Refused):
         return _refuse(spool, id, claim)
-    if claims.recorded_state(claim) not in whereabouts.TOLD_FIRST:  # there the journal may have it already
+    if claims.recorded_state(claim) not in TOLD_FIRST:  # there the journal may have it already
         whereabouts.tell_first(spool, id, PROCESSING, settings, patience=0, orphan=True)
     try:
         state = claims.finish(claim)

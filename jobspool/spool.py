@@ -24,7 +24,7 @@ from jobspool.errors import (
     WrongValue,
 )
 from jobspool.job import ENDING, IGNORED_ENDINGS, Job, check, check_id, id_of, largest, new_id, parse, written
-from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, may_put
+from jobspool.states import DEAD, DONE, FAILED, PENDING, PROCESSING, STATES, TOLD_FIRST, may_put
 from jobspool.trust import ODD_FILES, READ, distrust, distrust_type, forbidden, user_name
 
 TYPE_CHECKING = False
@@ -262,7 +262,7 @@ class Spool:
         """
         if source not in (None, PROCESSING):
             self.tell_hands(id, source, settings, wait=source in (DONE, DEAD))
-        if target not in (PENDING, FAILED):
+        if target not in TOLD_FIRST:
             yield
             self.note(event, [id], source, target, settings, **what)
             return

@@ -14,6 +14,7 @@ FAILED = "failed"
 DEAD = "dead"
 
 STATES = (PENDING, PROCESSING, DONE, FAILED, DEAD)
+TOLD_FIRST = (PENDING, FAILED)  # from there a job goes on by itself: the journal is told before it comes there
 ALIASES = {"completed": DONE}
 
 Move = namedtuple("Move", "source target who why")

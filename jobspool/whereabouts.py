@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from json.encoder import encode_basestring_ascii
 
 from jobspool import durable, journal
-from jobspool.states import FAILED, PENDING, PROCESSING, STATES
+from jobspool.states import PROCESSING, STATES, TOLD_FIRST
 from jobspool.trust import opener
 from jobspool.ways import ways
 
@@ -34,7 +34,6 @@ HAND = "hand"
 LARGEST = 1 << 29  # bytes of what is known, of some ten million jobs
 SETTLED = 1.0  # seconds in which whoever moved a job has written its line
 SLOW = 60.0  # seconds for a disk to record an outcome that is told already: until then its job is in processing/
-TOLD_FIRST = (PENDING, FAILED)  # what goes there is told before it is done
 PATIENCE = 2 * SETTLED  # seconds that a command waits for such a line
 ROUND = 0.05  # seconds between two looks for a line that may be on its way
 HEAD = re.compile(rb'\{"cursor": "(\d{1,15}:\d{1,15})", "at": (\d+(?:\.\d+)?), ')

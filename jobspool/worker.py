@@ -28,7 +28,7 @@ from jobspool.recorder import Outcome as ToRecord
 from jobspool.recorder import Recorder
 from jobspool.retry import judge
 from jobspool.run import Attempt
-from jobspool.states import FAILED, PENDING, PROCESSING
+from jobspool.states import PENDING, PROCESSING, TOLD_FIRST
 from jobspool.trouble import cause, told
 
 TYPE_CHECKING = False
@@ -46,7 +46,6 @@ NOT_NOTED = "it is not noted what is run"
 REST = 1.0  # seconds after trouble, until the next job is asked for
 ASK_AT = 4  # the part of the ids that it got which is left when a worker asks for more
 MOST_UNSAID = 16  # outcomes of which the supervisor isn't told yet
-WAITING = (PENDING, FAILED)  # states from which a job goes on by itself
 OF_THE_JOURNAL = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # what lies there is no place for it
 LOOK_BESIDE = 0.02  # seconds between looks at the settings, and at our file in workers/
 
@@ -322,7 +321,7 @@ class Worker:
         """Judge the outcome and return what to write of it: while the next job runs."""
         verdict = judge(claim.record.get("attempts", []), outcome, rules, random.random())
         entry = claims.entry_for(claim, outcome, verdict, self.place.name) | (claim.span.entry if claim.span else {})
-        if verdict.state in WAITING:  # told first, or its next claim might be told before
+        if verdict.state in TOLD_FIRST:  # told first, or its next claim might be told before
             self._note_soon("ended", claim.id, PROCESSING, verdict.state, **claims.said_of(entry))
             self._write_journal()
         return entry
@@ -331,7 +330,7 @@ class Worker:
         if not stayed:
             self._moved(claim)
             return
-        if (state := claims.STATE_OF[entry["verdict"]]) not in WAITING:
+        if (state := claims.STATE_OF[entry["verdict"]]) not in TOLD_FIRST:
             commit = round(max(0.0, self.spool.now() - ended), 6)
             self._note_soon("ended", claim.id, PROCESSING, state, **claims.said_of(entry), commit=commit)
         if self.tracer:
